@@ -1,0 +1,1 @@
+"""Outward formats: pure render and parse, and thin deliveries."""

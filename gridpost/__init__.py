@@ -1,0 +1,1 @@
+"""Gridpost's core: pure functions and values; see ARCHITECTURE.md."""

@@ -1,0 +1,279 @@
+"""Every error Gridpost tells somebody: whose fault, which stable code, whether to retry, what to do.
+
+Floor 0: imports nothing of ours. Two branches only: `PeerFault` (the sender, the file, the command line) and `OurFault`
+(this program or its store). A leaf's docstring is written for the operator of the other side and is what
+`docs/errors.md` shows. `detail` is for the audit log and never leaves the house; `reason` may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+NEVER, AFTER_FIX, LATER = "never", "after-fix", "later"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One finding inside a refused message or file.
+
+    Attributes:
+        code: a stable code, as an error's.
+        reason: one sentence with the offending value.
+        path: where: an XPath-like path in a message, ``line 7`` in a file, empty when it concerns the whole.
+    """
+
+    code: str
+    reason: str
+    path: str = ""
+
+
+class GridpostError(Exception):
+    """Base of all; never raised itself.
+
+    Attributes:
+        code: stable, kebab-case.
+        soap_fault: local name of the SOAP 1.1 faultcode.
+        http_status: of the HTTP answer (SOAP 1.1 binding: faults travel as 500).
+        retry: ``never``, ``after-fix`` or ``later``.
+        reason: one sentence the peer may see.
+        detail: for the audit log only.
+        items: the itemised list, where there is one.
+    """
+
+    code = ""
+    soap_fault = "Client"
+    http_status = 500
+    retry = AFTER_FIX
+
+    def __init__(self, reason: str = "", *, detail: str = "", items: Sequence[Item] = ()) -> None:
+        if not self.code:
+            raise TypeError(f"{type(self).__name__} is a branch, not a leaf: raise a leaf")
+        super().__init__(reason or summary(type(self)))
+        self.reason = reason or summary(type(self))
+        self.detail = detail
+        self.items = tuple(items)
+
+
+class PeerFault(GridpostError):
+    """They did something we must refuse."""
+
+
+class OurFault(GridpostError):
+    """We failed; the peer did nothing wrong and should come back."""
+
+    soap_fault = "Server"
+    http_status = 503
+    retry = LATER
+
+
+# --- before the signature is checked: the code is all the peer learns ------------------------------------------------
+
+
+class MessageTooLarge(PeerFault):
+    """The message is larger than this endpoint takes. Send fewer intervals in one message."""
+
+    code, http_status = "message-too-large", 413
+
+
+class MalformedXml(PeerFault):
+    """The message is not well-formed XML 1.0 in UTF-8."""
+
+    code = "malformed-xml"
+
+
+class ForbiddenMarkup(PeerFault):
+    """The message holds a document type, comment, CDATA section or processing instruction; SOAP 1.1 section 3."""
+
+    code = "forbidden-markup"
+
+
+class LimitExceeded(PeerFault):
+    """The message has more elements, attributes, namespaces or levels than any real one needs."""
+
+    code = "limit-exceeded"
+
+
+class VersionMismatch(PeerFault):
+    """The outermost element is not a SOAP 1.1 Envelope."""
+
+    code, soap_fault = "version-mismatch", "VersionMismatch"
+
+
+class MustUnderstand(PeerFault):
+    """A header marked mustUnderstand is not one we know."""
+
+    code, soap_fault = "must-understand", "MustUnderstand"
+
+
+class EnvelopeShape(PeerFault):
+    """The envelope is not Header (one Security), Body (one child); see docs/protocol.md."""
+
+    code = "envelope-shape"
+
+
+class SignatureInvalid(PeerFault):
+    """The message's signature or signer is not accepted. Check the device's clock, certificate and enrolment."""
+
+    code = "signature-invalid"
+
+
+class ActionMismatch(PeerFault):
+    """The SOAPAction header names another operation than the message carries."""
+
+    code = "action-mismatch"
+
+
+# --- after the signature is checked: a signed refusal ----------------------------------------------------------------
+
+
+class SourceMismatch(PeerFault):
+    """Header/Source names another IED than the one whose key signed the message."""
+
+    code, retry = "source-mismatch", NEVER
+
+
+class UnknownOperation(PeerFault):
+    """The Body's child is not a message this endpoint knows."""
+
+    code = "unknown-operation"
+
+
+class SchemaInvalid(PeerFault):
+    """The message does not follow its schema; each finding is listed with its path."""
+
+    code = "schema-invalid"
+
+
+class HeaderIncomplete(PeerFault):
+    """Header lacks Source, MessageID or Timestamp, or one of them has no usable form."""
+
+    code = "header-incomplete"
+
+
+class MessageIdReused(PeerFault):
+    """This MessageID was already used for other content. Give new content a new MessageID."""
+
+    code, retry = "message-id-reused", NEVER
+
+
+class CertificateNotAccepted(PeerFault):
+    """The certificate was revoked or has expired. Enrol the device again."""
+
+    code = "certificate-not-accepted"
+
+
+class MessageStale(PeerFault):
+    """The Timestamp is too old for this transport. Set the clock by the time in this answer and seal again."""
+
+    code, retry = "message-stale", LATER
+
+
+class MessageFromFuture(PeerFault):
+    """The Timestamp lies more than 60 s in the future. Set the clock by the time in this answer and seal again."""
+
+    code, retry = "message-from-future", LATER
+
+
+class ReadingInFuture(PeerFault):
+    """An interval ends more than 60 s after reception. Check the clock; the same message may be sent again later."""
+
+    code, retry = "reading-in-future", LATER
+
+
+class ReadingsRefused(PeerFault):
+    """One or more readings cannot be taken, so none was; each is listed."""
+
+    code = "readings-refused"
+
+
+# --- files and command lines -----------------------------------------------------------------------------------------
+
+
+class FileInvalid(PeerFault):
+    """The file is not a valid file of its format; the place and the reason are named."""
+
+    code = "file-invalid"
+
+
+class CannotRepresent(PeerFault):
+    """The target format cannot hold what the source has; each loss is listed. Without --strict it converts anyway."""
+
+    code = "cannot-represent"
+
+
+class ConfigInvalid(PeerFault):
+    """The configuration file has an unknown key, a missing one, or a value of the wrong kind."""
+
+    code = "config-invalid"
+
+
+class NotFound(PeerFault):
+    """No IED, meter, file or folder of that name exists."""
+
+    code = "not-found"
+
+
+class AlreadyExists(PeerFault):
+    """It exists already and would be overwritten."""
+
+    code = "already-exists"
+
+
+class EnrolmentRefused(PeerFault):
+    """The enrolment code is unknown, used up by another key, or its proof does not match the request."""
+
+    code, http_status, retry = "enrolment-refused", 403, NEVER
+
+
+class AnswerUntrusted(PeerFault):
+    """The answer is not signed by the bus this device pinned, or answers another message; it counts as no answer."""
+
+    code, retry = "answer-untrusted", LATER
+
+
+# --- our own ---------------------------------------------------------------------------------------------------------
+
+
+class StoreUnavailable(OurFault):
+    """The store cannot take the message now; nothing was kept. Send the same message again later."""
+
+    code = "store-unavailable"
+
+
+class SignerUnavailable(OurFault):
+    """No receipt can be signed now, so nothing was kept. Send the same message again later."""
+
+    code = "signer-unavailable"
+
+
+class BusUnreachable(OurFault):
+    """The bus did not answer: name, network, proxy or certificate. Readings wait in the spool."""
+
+    code = "bus-unreachable"
+
+
+class MeterUnreachable(OurFault):
+    """The meter does not answer, or answers with an exception."""
+
+    code = "meter-unreachable"
+
+
+class Internal(OurFault):
+    """A defect in this program. The message was not stored."""
+
+    code, http_status = "internal-error", 500
+
+
+def summary(error: type[GridpostError]) -> str:
+    """Return the first line of a leaf's docstring."""
+    return (error.__doc__ or error.code).splitlines()[0]
+
+
+def leaves(branch: type[GridpostError] = GridpostError) -> Iterator[type[GridpostError]]:
+    """Yield every leaf of the tree below `branch`."""
+    for child in branch.__subclasses__():
+        if child.code:
+            yield child
+        else:
+            yield from leaves(child)

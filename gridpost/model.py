@@ -1,0 +1,383 @@
+"""The one vocabulary: values after IEC 61968-9, used from the register of a meter to the line of a billing file.
+
+Floor 1. Frozen values only: no behaviour beyond what a value knows of itself, no I/O. Two encodings of them exist: XML
+(`messages.py`) and the CSV of readings (`tabular.py`); adapters render and parse foreign formats from these values.
+
+Times: `..._utc` is UTC seconds, `..._utc_ms` UTC milliseconds; an interval is stamped at its *end*. Values are decimal
+literals as text (`units.decimal_text`), in the engineering unit of the reading type, transformer ratios applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from . import units
+from .errors import FileInvalid
+
+MISSING_QUALITY = "2.5.259"  # known missing: the only quality under which a value may be absent (decision 11)
+VALID_QUALITY = "1.0.0"
+_EDITED_CATEGORY = "7"
+
+
+class Quality(NamedTuple):
+    """A ReadingQualityType, ``system.category.index`` of IEC 61968-9 annex D, and the source's own words for it."""
+
+    code: str
+    detail: str = ""
+
+
+Qualities = tuple[Quality, ...]  # () means 1.0.0, valid (decision 10)
+
+
+def is_edited(qualities: Qualities) -> bool:
+    """Tell whether a reading is marked edited: any ``x.7.*``."""
+    return any(quality.code.split(".")[1:2] == [_EDITED_CATEGORY] for quality in qualities)
+
+
+class ReadingType(NamedTuple):
+    """The 18 numbers of an IEC 61968-9 ReadingType, by their names in the standard."""
+
+    macro_period: int
+    aggregate: int
+    measuring_period: int
+    accumulation: int
+    flow_direction: int
+    commodity: int
+    measurement_kind: int
+    interharmonic_numerator: int
+    interharmonic_denominator: int
+    argument_numerator: int
+    argument_denominator: int
+    tou: int
+    cpp: int
+    consumption_tier: int
+    phases: int
+    multiplier: int
+    unit: int
+    currency: int
+
+    @classmethod
+    def parse(cls, text: str) -> ReadingType:
+        """Read ``0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0``; unknown codes are kept.
+
+        Raises:
+            FileInvalid: not 18 dotted whole numbers.
+        """
+        parts = text.split(".")
+        if len(parts) != 18 or not all(part.removeprefix("-").isdecimal() and part.isascii() for part in parts):
+            raise FileInvalid(f"{text!r} is not a reading type of 18 numbers")
+        return cls(*map(int, parts))
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+    @property
+    def symbol(self) -> str:
+        """The unit's symbol, such as ``kWh``; empty when the table does not know it."""
+        return units.SYMBOLS.get((self.multiplier, self.unit), "")
+
+    @property
+    def interval_s(self) -> int:
+        """Seconds of the measuring period; 0 when it states none."""
+        return units.MEASURING_PERIODS.get(self.measuring_period, 0)
+
+    def reads_register_of(self, channel: ReadingType) -> bool:
+        """Tell whether this type is the dial behind `channel`: equal but for accumulation and measuring period."""
+        return self._replace(accumulation=0, measuring_period=0) == channel._replace(
+            accumulation=0, measuring_period=0
+        ) and self.accumulation in (1, 2, 3, 9)
+
+    def register(self) -> ReadingType:
+        """Return the type of the register whose differences this interval channel holds: bulk, no period."""
+        return self._replace(accumulation=1, measuring_period=0)
+
+
+class ChannelKey(NamedTuple):
+    """What names a channel on the wire: mRIDs of usage point and meter, stream name (may be empty), reading type."""
+
+    usage_point: str
+    meter: str
+    stream: str
+    reading_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel as enrolled: one row of ``--channels``, effective-dated.
+
+    Attributes:
+        key: its names on the wire; reading_type is that of the intervals.
+        unit: symbol, agreeing with the reading type.
+        interval_s: interval length in seconds.
+        zone: IANA name of the zone whose standard midnight the grid starts at.
+        valid_from_utc: first moment the IED speaks for this meter, inclusive.
+        valid_to_utc: first moment it no longer does; None while open.
+        id: the store's number; 0 outside a store.
+    """
+
+    key: ChannelKey
+    unit: str
+    interval_s: int
+    zone: str
+    valid_from_utc: int = 0
+    valid_to_utc: int | None = None
+    id: int = 0
+
+    def holds_at(self, interval_end_utc: int) -> bool:
+        """Tell whether the assignment covers an interval that ends then."""
+        return self.valid_from_utc < interval_end_utc and (
+            self.valid_to_utc is None or interval_end_utc <= self.valid_to_utc
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalBlock:
+    """Interval values of one channel in columns of equal length, in the order they came.
+
+    Attributes:
+        channel: its names.
+        interval_s: interval length in seconds; 0 when neither reading type nor channel states it.
+        ends_utc: interval ends, UTC seconds.
+        values: decimal literals; None is a gap (quality 2.5.259).
+        qualities: () is valid.
+    """
+
+    channel: ChannelKey
+    interval_s: int
+    ends_utc: tuple[int, ...]
+    values: tuple[str | None, ...]
+    qualities: tuple[Qualities, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterReading:
+    """A dial's stand at a moment; `channel.reading_type` is the register's own type."""
+
+    channel: ChannelKey
+    time_utc: int
+    value: str
+    qualities: Qualities = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What a message or a file of readings holds."""
+
+    blocks: tuple[IntervalBlock, ...] = ()
+    registers: tuple[RegisterReading, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Number of interval values and register readings."""
+        return sum(len(block.ends_utc) for block in self.blocks) + len(self.registers)
+
+
+@dataclass(frozen=True, slots=True)
+class EndDeviceEvent:
+    """An event of a device, ``deviceType.domain.subDomain.eventOrAction`` (IEC 61968-9 annex E).
+
+    Attributes:
+        mrid: the event's own id, empty when the device gave none.
+        event_type: four dotted numbers, kept as data.
+        created_utc_ms: when it happened.
+        asset: mRID of the meter or IED it concerns.
+        reason: free text.
+        severity: free text.
+        details: name -> value.
+    """
+
+    mrid: str
+    event_type: str
+    created_utc_ms: int
+    asset: str = ""
+    reason: str = ""
+    severity: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The IEC 61968-100 header inside the Body.
+
+    Attributes:
+        verb: ``created``, ``reply`` ...
+        noun: ``MeterReadings``, ``EndDeviceEvents``.
+        timestamp_utc_ms: when the Body was made.
+        source: the sender's id.
+        message_id: <= 64 printable ASCII characters.
+        correlation_id: the id answered; empty in a request.
+        sequence: per IED, rising; None for foreign senders.
+        last_receipt: ``partition:seq:root`` of the newest receipt the device holds; empty when none.
+    """
+
+    verb: str
+    noun: str
+    timestamp_utc_ms: int
+    source: str
+    message_id: str = ""
+    correlation_id: str = ""
+    sequence: int | None = None
+    last_receipt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedMeterReadings:
+    """A push of readings."""
+
+    header: Header
+    readings: Readings
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedEndDeviceEvents:
+    """A push of events."""
+
+    header: Header
+    events: tuple[EndDeviceEvent, ...]
+
+
+Message = CreatedMeterReadings | CreatedEndDeviceEvents
+
+
+class Reference(NamedTuple):
+    """One ds:Reference of a message, echoed in its receipt as AS4 does (ebMS 3.0 section 5.1.8)."""
+
+    uri: str
+    transform: str
+    prefix_list: str
+    digest_algorithm: str
+    digest_value: str  # base64, as sent
+
+
+class Position(NamedTuple):
+    """An entry's place in the log. `seq` starts at 0 in each partition."""
+
+    partition: int
+    seq: int
+
+
+DataVersion = Mapping[int, int]  # partition -> greatest seq that counts
+
+
+class Counts(NamedTuple):
+    """What became of a message's interval values, gaps, register readings and events."""
+
+    stored: int
+    known: int
+    conflicting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a signed receipt states (DESIGN section 4). Digests and root are raw bytes; recorded_at_utc_ms is ours."""
+
+    message_id: str
+    sender: str
+    content_digest: bytes
+    references: tuple[Reference, ...]
+    recorded_at_utc_ms: int
+    position: Position
+    root_before: bytes
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a signed refusal states (decision 17).
+
+    `content_digest` and `signature_digest` (SHA-256 of the SignatureValue's octets) bind it to one attempt.
+    """
+
+    code: str
+    retry: str
+    reason: str
+    content_digest: bytes
+    signature_digest: bytes
+    time_utc_ms: int
+    items: tuple[tuple[str, str, str], ...] = ()  # code, reason, path
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Who a certificate is, and for which channels it speaks.
+
+    Attributes:
+        sender: the enrolled id (an IED's serial), never the certificate.
+        certificate: DER.
+        revoked_at_utc_ms: None while in force.
+        channels: all of the sender's, past and present.
+    """
+
+    sender: str
+    certificate: bytes
+    revoked_at_utc_ms: int | None
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verified, schema-valid, decoded message with what binds it.
+
+    Attributes:
+        sender: from the enrolment.
+        message: decoded from the verified tree only.
+        content_digest: SHA-256 of exc-c14n of the Body's one child.
+        signature_digest: SHA-256 of the SignatureValue's octets.
+        references: as sent.
+        created_utc_ms: the Timestamp's Created.
+        raw: the bytes as received: the evidence.
+    """
+
+    sender: str
+    message: Message
+    content_digest: bytes
+    signature_digest: bytes
+    references: tuple[Reference, ...]
+    created_utc_ms: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the writer is asked to append to the log (DESIGN section 5, decision 5)."""
+
+    sender: str
+    message_id: str
+    noun: str
+    transport: str
+    content_digest: bytes
+    created_utc_ms: int
+    sequence: int | None
+    last_receipt: str
+    evidence: bytes
+
+
+class Block(NamedTuple):
+    """Interval values resolved to an enrolled channel: a row to be, before the writer compares versions."""
+
+    channel_id: int
+    interval_s: int
+    ends_utc: tuple[int, ...]
+    values: tuple[str | None, ...]
+    qualities: tuple[Qualities, ...]
+
+
+class Register(NamedTuple):
+    """A register reading resolved to its interval channel."""
+
+    channel_id: int
+    reading_type: str
+    time_utc: int
+    value: str
+    qualities: Qualities
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What an entry adds to the store of readings and events."""
+
+    blocks: tuple[Block, ...] = ()
+    registers: tuple[Register, ...] = ()
+    events: tuple[EndDeviceEvent, ...] = ()

@@ -1,0 +1,40 @@
+"""Every XML namespace, algorithm URI and SOAP action in Gridpost, once.
+
+Floor 0: imports nothing. Names are those of the specifications: SOAP 1.1, WS-Security 1.0 (OASIS 2004) with the X.509
+token profile, XML Signature, IEC 61968-100 (the envelope) and IEC 61968-9 (the payloads).
+"""
+
+SOAP11 = "http://schemas.xmlsoap.org/soap/envelope/"
+SOAP12 = "http://www.w3.org/2003/05/soap-envelope"
+WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
+WSU = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
+DS = "http://www.w3.org/2000/09/xmldsig#"
+EXC_C14N = "http://www.w3.org/2001/10/xml-exc-c14n#"
+XSD = "http://www.w3.org/2001/XMLSchema"
+WSDL = "http://schemas.xmlsoap.org/wsdl/"
+
+X509V3 = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-x509-token-profile-1.0#X509v3"
+BASE64 = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-soap-message-security-1.0#Base64Binary"
+
+MESSAGE = "http://iec.ch/TC57/2011/schema/message"
+METER_READINGS = "http://iec.ch/TC57/2011/MeterReadings#"
+METER_READINGS_MESSAGE = "http://iec.ch/TC57/2011/MeterReadingsMessage"
+END_DEVICE_EVENTS = "http://iec.ch/TC57/2011/EndDeviceEvents#"
+END_DEVICE_EVENTS_MESSAGE = "http://iec.ch/TC57/2011/EndDeviceEventsMessage"
+RECEIPT = "urn:gridpost:receipt:1"
+REFUSAL = "urn:gridpost:refusal:1"
+METERING_WSDL = "urn:gridpost:metering:1"
+
+RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+RSA_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha384"
+RSA_SHA512 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha512"
+ECDSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
+ECDSA_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
+SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+SHA384 = "http://www.w3.org/2001/04/xmldsig-more#sha384"
+SHA512 = "http://www.w3.org/2001/04/xmlenc#sha512"
+
+
+def q(namespace: str, local: str) -> str:
+    """Return the Clark name ``{namespace}local``."""
+    return f"{{{namespace}}}{local}"

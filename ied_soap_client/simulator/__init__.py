@@ -1,0 +1,1 @@
+"""Simulated SunSpec meters to develop against."""

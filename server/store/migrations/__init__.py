@@ -1,0 +1,1 @@
+"""The store's schema, in Alembic's steps."""

@@ -1,0 +1,1 @@
+"""The doors of the bus; each ends in reception."""

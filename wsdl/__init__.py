@@ -1,0 +1,1 @@
+"""The service descriptions, by hand; read through gridpost.schemas."""

@@ -1,0 +1,1 @@
+"""The schemas, by hand; read through gridpost.schemas."""
