@@ -1,0 +1,289 @@
+"""Bytes to a shaped SOAP envelope, before anything in it is trusted.
+
+Floor 2. In: the bytes a stranger sent. Out: an `Envelope` whose parts stand exactly where this page says, or a
+PeerFault. Every count and markup check that can be made on the bytes is made before the tree is built; there is one
+parse and one tree, and nothing else in Gridpost parses a message. What the signature covers is `wssecurity.py`'s
+business; nothing here may be believed.
+
+The one shape (DESIGN section 4)::
+
+    soap:Envelope
+      soap:Header      one wsse:Security (mustUnderstand); others only without mustUnderstand, and ignored
+        wsse:Security  one wsu:Timestamp, one wsse:BinarySecurityToken, one ds:Signature, in any order
+      soap:Body        wsu:Id, one element child
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lxml import etree
+
+from . import ns
+from .errors import (
+    EnvelopeShape,
+    ForbiddenMarkup,
+    LimitExceeded,
+    MalformedXml,
+    MessageTooLarge,
+    MustUnderstand,
+    VersionMismatch,
+)
+
+Element = Any  # an lxml element: lxml carries no type hints of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one message may hold. All are checked, the first four before or while the tree is built."""
+
+    size: int = 1 << 20
+    """Bytes. More lets one sender hold more memory and processor time: about 9 ms a MiB."""
+    less_than: int = 100_000
+    """Characters ``<``: bounds elements, whatever their spelling."""
+    equals: int = 100_000
+    """Characters ``=``: bounds attributes and namespace declarations."""
+    depth: int = 64
+    """Levels of elements. libxml2 itself stops at 256."""
+    attributes: int = 64
+    """Attributes of one element."""
+    namespaces: int = 64
+    """Namespace declarations in the whole message beyond which each element is counted: c14n is quadratic in them."""
+
+    def raised(self, size: int) -> Limits:
+        """Return limits for larger messages, the caps on ``<`` and ``=`` grown in proportion (decision 28)."""
+        factor = max(1, -(-size // self.size))
+        return replace(self, size=size, less_than=self.less_than * factor, equals=self.equals * factor)
+
+
+DEVICE_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message of the one shape, not yet trusted.
+
+    Attributes:
+        raw: the bytes as received.
+        body: soap:Body.
+        payload: its one child.
+        timestamp: wsu:Timestamp.
+        token: wsse:BinarySecurityToken.
+        signature: ds:Signature.
+        certificate: the token's octets, DER if the sender is honest.
+        certificate_sha256: their SHA-256: the key for the enrolment look-up.
+        claimed_source: Header/Source, for logs only.
+        claimed_message_id: Header/MessageID, for logs only.
+    """
+
+    raw: bytes
+    body: Element
+    payload: Element
+    timestamp: Element
+    token: Element
+    signature: Element
+    certificate: bytes
+    certificate_sha256: bytes
+    claimed_source: str
+    claimed_message_id: str
+
+
+_BOM = b"\xef\xbb\xbf"
+_DECLARATION = re.compile(
+    rb"<\?xml\s+version\s*=\s*(?:'1\.0'|\"1\.0\")(?:\s+encoding\s*=\s*(?:'utf-8'|\"utf-8\"))?"
+    rb"(?:\s+standalone\s*=\s*(?:'(?:yes|no)'|\"(?:yes|no)\"))?\s*\?>",
+    re.IGNORECASE,
+)
+_SECURITY = ns.q(ns.WSSE, "Security")
+_TIMESTAMP = ns.q(ns.WSU, "Timestamp")
+_TOKEN = ns.q(ns.WSSE, "BinarySecurityToken")
+_SIGNATURE = ns.q(ns.DS, "Signature")
+WSU_ID = ns.q(ns.WSU, "Id")
+_MUST_UNDERSTAND = ns.q(ns.SOAP11, "mustUnderstand")
+_ACTOR = ns.q(ns.SOAP11, "actor")
+
+_ids = etree.XPath("//@*[translate(local-name(), 'ID', 'id') = 'id']")
+
+
+def parse(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Element:
+    """Parse one XML document under the house's rules and return its root.
+
+    Raises:
+        MessageTooLarge, ForbiddenMarkup, MalformedXml, LimitExceeded: see their docstrings.
+    """
+    _refuse_by_bytes(raw, limits)
+    # A parser for each call: lxml locks a shared one between threads, and making one costs 3 us.
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=limits.size > 10_000_000, encoding="utf-8"
+    )
+    try:
+        root = etree.fromstring(raw, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise MalformedXml(detail=str(error)) from None
+    if root.getroottree().docinfo.doctype:
+        raise ForbiddenMarkup(detail="document type")
+    _refuse_by_tree(root, raw, limits)
+    return root
+
+
+def shape(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Envelope:
+    """Parse a message and hold it against the one shape.
+
+    Raises:
+        PeerFault: any leaf of the first group in errors.py but SignatureInvalid and ActionMismatch.
+    """
+    root = parse(raw, limits)
+    if root.tag != ns.q(ns.SOAP11, "Envelope"):
+        raise VersionMismatch(detail=f"root {root.tag[:200]}")
+    _refuse_soap_attributes(root)
+    header, body = _exactly(root, [ns.q(ns.SOAP11, "Header"), ns.q(ns.SOAP11, "Body")])
+    security = _security_of(header)
+    timestamp, token, signature = _in_any_order(security, [_TIMESTAMP, _TOKEN, _SIGNATURE])
+    if list(body.attrib) != [WSU_ID]:
+        raise EnvelopeShape(detail="Body's attributes are not exactly wsu:Id")
+    (payload,) = _children(body, 1)
+    _refuse_twin_ids(root)
+    certificate = base64_octets(token.text)
+    return Envelope(
+        raw=raw,
+        body=body,
+        payload=payload,
+        timestamp=timestamp,
+        token=token,
+        signature=signature,
+        certificate=certificate,
+        certificate_sha256=hashlib.sha256(certificate).digest(),
+        claimed_source=_claim(payload, "Source"),
+        claimed_message_id=_claim(payload, "MessageID"),
+    )
+
+
+def base64_octets(text: str | None) -> bytes:
+    """Decode xs:base64Binary: XML white space is allowed, anything else foreign is not.
+
+    Raises:
+        EnvelopeShape: not base64, or empty.
+    """
+    try:
+        octets = base64.b64decode("".join((text or "").split()).encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        octets = b""
+    if not octets:
+        raise EnvelopeShape(detail="not base64")
+    return octets
+
+
+def canonical(element: Element, prefixes: Sequence[str] = ()) -> bytes:
+    """Return exclusive canonical XML 1.0 of an element without comments, `prefixes` being its PrefixList.
+
+    Raises:
+        EnvelopeShape: it has no canonical form (a relative namespace URI).
+    """
+    try:
+        octets: bytes = etree.tostring(
+            element,
+            method="c14n",
+            exclusive=True,
+            with_comments=False,
+            inclusive_ns_prefixes=list(prefixes) or None,
+            with_tail=False,
+        )
+    except (etree.C14NError, ValueError) as error:
+        # An empty digest must never stand for a failure (facts: a C14N exception is a refusal).
+        raise EnvelopeShape(detail=f"no canonical form: {error}") from None
+    return octets
+
+
+def _refuse_by_bytes(raw: bytes, limits: Limits) -> None:
+    if len(raw) > limits.size:
+        raise MessageTooLarge(detail=f"{len(raw)} bytes")
+    text = raw.removeprefix(_BOM)
+    start = 0
+    if text.startswith(b"<?xml"):
+        declaration = _DECLARATION.match(text)
+        if not declaration:
+            raise MalformedXml(detail="declaration is not XML 1.0 in UTF-8")
+        start = declaration.end()
+    # Also keeps UTF-16 and UTF-32 out: their second or first byte is NUL.
+    if not text[start : start + 400].lstrip(b" \t\r\n").startswith(b"<") or b"\0" in text[:64]:
+        raise MalformedXml(detail="does not begin with an element")
+    if text.find(b"<!", start) >= 0 or text.find(b"<?", start) >= 0:
+        raise ForbiddenMarkup()
+    if raw.count(b"<") > limits.less_than or raw.count(b"=") > limits.equals:
+        raise LimitExceeded(detail="elements or attributes")
+
+
+def _refuse_by_tree(root: Element, raw: bytes, limits: Limits) -> None:
+    if root.xpath(f"boolean({'/*' * (limits.depth + 1)})"):
+        raise LimitExceeded(detail="depth")
+    if root.xpath(f"boolean(//*[@*[{limits.attributes + 1}]])"):
+        raise LimitExceeded(detail="attributes of one element")
+    if raw.count(b"xmlns") > limits.namespaces and any(
+        len(element.nsmap) > limits.namespaces for element in root.iter()
+    ):
+        raise LimitExceeded(detail="namespaces in scope of one element")
+
+
+def _refuse_soap_attributes(root: Element) -> None:
+    if any(name.startswith(f"{{{ns.SOAP11}}}") for name in root.attrib):
+        raise EnvelopeShape(detail="SOAP attribute on Envelope")
+
+
+def _security_of(header: Element) -> Element:
+    security = None
+    for child in _children(header):
+        if child.tag == _SECURITY:
+            if security is not None:
+                raise EnvelopeShape(detail="two Security headers")
+            security = child
+        elif child.get(_MUST_UNDERSTAND, "0").strip() not in ("0", "false"):
+            raise MustUnderstand(detail=child.tag[:200])
+    if security is None:
+        raise EnvelopeShape(detail="no Security header")
+    if security.get(_MUST_UNDERSTAND) != "1" or _ACTOR in security.attrib:
+        raise EnvelopeShape(detail="Security header is not mustUnderstand for the ultimate receiver")
+    return security
+
+
+def _exactly(parent: Element, tags: Sequence[str]) -> list[Element]:
+    children = _children(parent)
+    if [child.tag for child in children] != list(tags):
+        raise EnvelopeShape(detail=f"children of {parent.tag}")
+    return children
+
+
+def _in_any_order(parent: Element, tags: Sequence[str]) -> list[Element]:
+    children = _children(parent, len(tags))
+    by_tag = {child.tag: child for child in children}
+    if set(by_tag) != set(tags):
+        raise EnvelopeShape(detail=f"children of {parent.tag}")
+    return [by_tag[tag] for tag in tags]
+
+
+def _children(parent: Element, count: int | None = None) -> list[Element]:
+    """The element children; text between them must be white space (comments were refused on the bytes)."""
+    children = list(parent)
+    texts = [parent.text, *(child.tail for child in children)]
+    if any(text and not text.isspace() for text in texts):
+        raise EnvelopeShape(detail=f"text in {parent.tag}")
+    if count is not None and len(children) != count:
+        raise EnvelopeShape(detail=f"{len(children)} children of {parent.tag}")
+    return children
+
+
+def _refuse_twin_ids(root: Element) -> None:
+    ids = _ids(root)
+    if len(ids) != len(set(ids)):
+        raise EnvelopeShape(detail="one Id twice")
+
+
+def _claim(payload: Element, local: str) -> str:
+    """What the sender says of itself, printable and short: for the audit log only."""
+    text = payload.findtext(f"{{*}}Header/{{*}}{local}") or ""
+    return "".join(character for character in text.strip()[:64] if " " < character <= "~")
