@@ -1,8 +1,8 @@
 """The contract as data: the packaged schemas compiled, the documents a bus serves, the SOAP actions.
 
-Floor 1. In: an element of a parsed message. Out: nothing, or `SchemaInvalid` with each finding and its path. The packaged
-files of ``gridpost.xsd`` and ``gridpost.wsdl`` are the only files read; a schemaLocation inside them is resolved among
-them, and one inside a message is never followed. Business rules (zones, ids, channels, grids) are `check.py`'s.
+Floor 1. In: an element of a parsed message. Out: nothing, or `SchemaInvalid` with each finding and its path. The
+packaged files of ``gridpost.xsd`` and ``gridpost.wsdl`` are the only files read; a schemaLocation inside them is
+resolved among them, and one inside a message is never followed. Business rules (zones, ids, grids) are `check.py`'s.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ _BASE_URL = "gridpost:/"  # no scheme that anything could fetch
 _CLARK = re.compile(r"\{([^{}]*)\}")
 _STEP = re.compile(r"(?:([^:\[\]]+):)?([^:\[\]]+)(?:\[(\d+)\])?\Z")
 _MAX_REASON = 400
-# lxml works out a path per error by counting preceding siblings: one hostile message of 40,000 wrong siblings would cost
-# seconds. So a tree with a very long row of siblings is first validated as a stream, which costs about 2 us an element.
+# lxml works out a path per error by counting preceding siblings: one hostile message of 70,000 wrong siblings would
+# cost 20 s. So a tree with a very long row of siblings is first validated as a stream, some 2 us an element.
 _WIDE = 4000
 _MANY_ERRORS = 100
 _per_thread = threading.local()
@@ -86,7 +86,7 @@ def documents() -> Mapping[str, bytes]:
 def load() -> etree.XMLSchema:
     """Return the schema of all our namespaces, compiled once per thread.
 
-    An lxml XMLSchema may validate in any thread, but its error log belongs to the last caller: so each thread has its own.
+    An lxml XMLSchema may validate in any thread, but its error log is the last caller's: so each thread has its own.
     """
     schema = getattr(_per_thread, "schema", None)
     if schema is None:
@@ -115,7 +115,7 @@ def validate(element: Any) -> None:
 
 
 def path_of(element: Any, top: Any = None) -> str:
-    """Return where `element` stands below `top` (the root when None), such as ``/m:MeterReadings[1]/m:MeterReading[2]``.
+    """Return where `element` stands, such as ``/m:MeterReadings[1]/m:MeterReading[2]``, from `top` (default: the root).
 
     `top` is the first step. Prefixes are those of `PREFIXES`; a foreign namespace shows as ``*``.
     """
