@@ -69,7 +69,7 @@ def parse_utc_ms(text: str) -> int:
         raise ValueError("not a date and time with a zone, such as 2026-03-01T00:15:00Z")
     whole = datetime.fromisoformat(text[:19] + match[8])
     millis = int(((match[7] or "") + "000")[:3])
-    return _seconds(whole) * 1000 + millis
+    return seconds_of(whole) * 1000 + millis
 
 
 def parse_utc(text: str) -> int:
@@ -121,6 +121,7 @@ def unit_code(symbol: str) -> tuple[int, int]:
     return key
 
 
-def _seconds(moment: datetime) -> int:
+def seconds_of(moment: datetime) -> int:
+    """Return the UTC seconds of an aware datetime; a fraction is cut."""
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return delta.days * 86400 + delta.seconds

@@ -1,0 +1,187 @@
+"""read, open_, seal: the sealed message from end to end, for both sides.
+
+Floor 4. A bus calls `read`, looks the signer up, and `open_`; a device calls `seal`, and `open_answer` on what comes
+back. `read` and `open_` on any bytes return or raise PeerFault, nothing else: that is the fuzz target. No clock here:
+what depends on *now* is `check.py`'s, and comes after the look-up for a repeat (decision 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ObjectIdentifier
+
+from . import answers, messages, schemas, units, wssecurity
+from .envelope import DEVICE_LIMITS, Envelope, Limits, canonical, shape
+from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch
+from .model import Enrolment, Message, Opened, Receipt, Refusal
+from .ports import Signer
+
+# The extended key usage that makes a certificate a bus's (decision 13): an OID under the UUID arc, ITU-T X.667.
+BUS_KEY_USAGE = ObjectIdentifier("2.25.284392625550119026516274436571923214786")
+
+
+def read(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Envelope:
+    """Take bytes to a shaped envelope: size, counts, hardened parse, shape. Nothing in it is trusted yet.
+
+    Raises:
+        PeerFault: a leaf of the first group in errors.py.
+    """
+    return shape(raw, limits)
+
+
+def open_(envelope: Envelope, enrolment: Enrolment) -> Opened:
+    """Verify, then validate, then decode; in this order, and only from what was digested.
+
+    The certificate is judged at the Timestamp's Created, and so is Source; revocation, expiry and age at *now* are not
+    looked at here, so that a repeat finds its receipt at any age.
+
+    Raises:
+        SignatureInvalid: the signature, or the certificate at Created.
+        UnknownOperation, SchemaInvalid, HeaderIncomplete, SourceMismatch: after the signature was found right.
+    """
+    opened = verify(envelope, enrolment)
+    return decode(envelope, enrolment, opened)
+
+
+@dataclass(frozen=True, slots=True)
+class Authentic:
+    """A message whose signature is right, its content not yet read: enough to bind a refusal to it."""
+
+    verified: wssecurity.Verified
+    content_digest: bytes
+
+
+def verify(envelope: Envelope, enrolment: Enrolment) -> Authentic:
+    """The first half of `open_`: is it really from that sender?
+
+    Raises:
+        SignatureInvalid: for every cause alike.
+    """
+    verified = wssecurity.verify(envelope, enrolment.certificate)
+    if not valid_at(enrolment.certificate, verified.created_utc_ms):
+        raise SignatureInvalid(detail="certificate is not valid at Created")
+    return Authentic(verified, content_digest(canonical(envelope.payload)))
+
+
+def decode(envelope: Envelope, enrolment: Enrolment, authentic: Authentic) -> Opened:
+    """The second half of `open_`: what does it say?
+
+    Raises:
+        UnknownOperation, SchemaInvalid, HeaderIncomplete, SourceMismatch: see errors.py.
+    """
+    messages.kind_of(envelope.payload)
+    schemas.validate(envelope.payload)
+    message: Message = messages.decode(envelope.payload)
+    if message.header.source != enrolment.sender:
+        raise SourceMismatch(detail=f"Source {message.header.source} signed by {enrolment.sender}")
+    return Opened(
+        sender=enrolment.sender,
+        message=message,
+        content_digest=authentic.content_digest,
+        signature_digest=authentic.verified.signature_digest,
+        references=authentic.verified.references,
+        created_utc_ms=authentic.verified.created_utc_ms,
+        raw=envelope.raw,
+    )
+
+
+def seal(payload: bytes, signer: Signer, created_utc_ms: int) -> bytes:
+    """Return the signed SOAP envelope around a Body's child.
+
+    Args:
+        payload: canonical bytes from `messages.encode` or `answers.encode_*`; kept as made, whatever the attempt.
+        signer: the key.
+        created_utc_ms: the security Timestamp's Created: the time of this attempt.
+
+    Raises:
+        SignerUnavailable: the key cannot be used now.
+    """
+    return wssecurity.sign(payload, signer, created_utc_ms)
+
+
+def content_digest(payload: bytes) -> bytes:
+    """Return SHA-256 of a Body's child in exclusive canonical form: what makes two messages the same content."""
+    return hashlib.sha256(payload).digest()
+
+
+@lru_cache(maxsize=4096)
+def _validity_utc_ms(certificate: bytes) -> tuple[int, int]:
+    loaded = x509.load_der_x509_certificate(certificate)
+    return units.seconds_of(loaded.not_valid_before_utc) * 1000, units.seconds_of(loaded.not_valid_after_utc) * 1000
+
+
+def valid_at(certificate: bytes, utc_ms: int) -> bool:
+    """Tell whether a DER certificate's validity covers a moment, both ends inclusive (RFC 5280 section 4.1.2.5)."""
+    first, last = _validity_utc_ms(certificate)
+    return first <= utc_ms <= last + 999
+
+
+# --- the device's side -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose answers a device takes.
+
+    Attributes:
+        ca: the pinned device CA, DER.
+        pinned: SHA-256 of each bus certificate it ever took an answer from.
+    """
+
+    ca: bytes
+    pinned: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verified answer: exactly one of receipt and refusal, and the bus certificate to pin."""
+
+    certificate: bytes
+    receipt: Receipt | None = None
+    refusal: Refusal | None = None
+
+
+def open_answer(raw: bytes, trust: Trust) -> Answer:
+    """Verify and decode what a bus answered. Whether it answers *our* message is for the caller to compare.
+
+    Raises:
+        AnswerUntrusted: unsigned, malformed, or signed by anyone but a bus this device may believe.
+    """
+    try:
+        envelope = read(raw)
+        check_bus(envelope.certificate, trust)
+        verified = wssecurity.verify(envelope, envelope.certificate)
+    except PeerFault as error:
+        raise AnswerUntrusted(detail=f"{error.code}: {error.detail}") from None
+    content = answers.decode(envelope.payload)
+    at = content.recorded_at_utc_ms if isinstance(content, Receipt) else verified.created_utc_ms
+    if not valid_at(envelope.certificate, at):
+        raise AnswerUntrusted(detail="bus certificate was not valid then")
+    if isinstance(content, Receipt):
+        return Answer(envelope.certificate, receipt=content)
+    return Answer(envelope.certificate, refusal=content)
+
+
+def check_bus(certificate: bytes, trust: Trust) -> None:
+    """Hold a certificate against the pins, or the pinned CA and the bus's extended key usage (decision 13).
+
+    Raises:
+        SignatureInvalid: neither.
+    """
+    digest = hashlib.sha256(certificate).digest()
+    if any(hmac.compare_digest(digest, pin) for pin in trust.pinned):
+        return
+    try:
+        loaded = x509.load_der_x509_certificate(certificate)
+        loaded.verify_directly_issued_by(x509.load_der_x509_certificate(trust.ca))
+        usages = loaded.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+        raise SignatureInvalid(detail=f"signer is not issued by the pinned CA: {error}") from None
+    if BUS_KEY_USAGE not in usages:
+        raise SignatureInvalid(detail="signer is no bus")

@@ -1,0 +1,318 @@
+"""Model <-> XML: the IEC 61968-9 payloads in their IEC 61968-100 wrappers.
+
+Floor 2. `decode` takes the Body's child of a message that is verified and schema-valid, and nothing else; `encode`
+(`encoding.py`) writes that element. The bus's answers (receipt, refusal) are in `answers.py`. Adding a message is one
+class in model.py and one line in MESSAGES.
+
+Interval readings stand in the tree as ``timeStamp`` (interval end, UTC), ``value``, ``ReadingQualities``; a quality's
+``comment`` carries the source's own words. One MeterReading is one channel; its stream name is the Meter's Name of
+NameType ``channel`` (DESIGN section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+from . import ns, schemas, units
+from .encoding import encode, encode_meter_readings
+from .envelope import DEVICE_LIMITS, Element, parse
+from .errors import FileInvalid, HeaderIncomplete, Item, SchemaInvalid, UnknownOperation
+from .model import (
+    MISSING_QUALITY,
+    VALID_QUALITY,
+    ChannelKey,
+    CreatedEndDeviceEvents,
+    CreatedMeterReadings,
+    EndDeviceEvent,
+    Header,
+    IntervalBlock,
+    Message,
+    Qualities,
+    Quality,
+    Readings,
+    ReadingType,
+    RegisterReading,
+)
+
+__all__ = ["MESSAGES", "decode", "decode_meter_readings", "encode", "encode_meter_readings"]
+
+MAX_MESSAGE_ID = 64
+_DOCUMENT_BYTES = 256 << 20
+_STREAM_NAME_TYPE = "channel"
+_M = f"{{{ns.METER_READINGS}}}"
+_E = f"{{{ns.END_DEVICE_EVENTS}}}"
+_H = f"{{{ns.MESSAGE}}}"
+T = TypeVar("T")
+
+
+class Kind(NamedTuple):
+    """How one message is decoded, and what its header must say."""
+
+    noun: str
+    verb: str
+    decode: Callable[[Header, Element], Message]
+
+
+def decode(payload: Element) -> Message:
+    """Decode the Body's child of a verified, schema-valid message.
+
+    Raises:
+        UnknownOperation: no line in MESSAGES.
+        HeaderIncomplete: Source, MessageID or Timestamp missing or unusable, or Verb or Noun not the element's.
+        SchemaInvalid: a value or time that XSD lets pass and Gridpost does not; itemised.
+    """
+    kind = kind_of(payload)
+    return kind.decode(decode_header(payload[0], kind.noun, kind.verb), payload[1][0])
+
+
+def kind_of(payload: Element) -> Kind:
+    """Return the table's line for a Body's child.
+
+    Raises:
+        UnknownOperation: there is none.
+    """
+    kind = MESSAGES.get(payload.tag)
+    if kind is None:
+        raise UnknownOperation(detail=payload.tag[:200])
+    return kind
+
+
+def decode_header(element: Element, noun: str, verb: str) -> Header:
+    """Decode a 61968-100 Header of a request and insist on what we need of it.
+
+    Raises:
+        HeaderIncomplete: see `decode`.
+    """
+    texts = {child.tag: (child.text or "").strip() for child in element}
+    properties = {
+        (item.findtext(f"{_H}Name") or "").strip(): (item.findtext(f"{_H}Value") or "").strip()
+        for item in element.iterfind(f"{_H}Property")
+    }
+    if (texts[f"{_H}Verb"], texts[f"{_H}Noun"]) != (verb, noun):
+        raise HeaderIncomplete(f"Header says {texts[f'{_H}Verb']} {texts[f'{_H}Noun']}; expected {verb} {noun}")
+    return Header(
+        verb=verb,
+        noun=noun,
+        timestamp_utc_ms=_header_time(texts.get(f"{_H}Timestamp", "")),
+        source=_printable(texts, "Source", 128),
+        message_id=_printable(texts, "MessageID", MAX_MESSAGE_ID),
+        sequence=_sequence(properties.get("sequence")),
+        last_receipt=properties.get("lastReceipt", "")[:128],
+    )
+
+
+def _header_time(text: str) -> int:
+    try:
+        return units.parse_utc_ms(text)
+    except ValueError as error:
+        raise HeaderIncomplete(f"Header/Timestamp: {error}") from None
+
+
+def _printable(texts: Mapping[str, str], local: str, longest: int) -> str:
+    text = texts.get(_H + local, "")
+    if not 1 <= len(text) <= longest or not all(" " <= character <= "~" for character in text):
+        raise HeaderIncomplete(f"Header/{local} must be 1 to {longest} printable ASCII characters")
+    return text
+
+
+def _sequence(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= units.MAX_DIGITS):
+        raise HeaderIncomplete("Header/Property sequence is not a whole number")
+    return int(text)
+
+
+def _decode_created_meter_readings(header: Header, element: Element) -> Message:
+    return CreatedMeterReadings(header, decode_readings(element))
+
+
+def decode_readings(element: Element) -> Readings:
+    """Decode a MeterReadings element.
+
+    Raises:
+        SchemaInvalid: itemised, at most 20 items.
+    """
+    blocks: list[IntervalBlock] = []
+    registers: list[RegisterReading] = []
+    findings = _Findings(element)
+    for reading in element.iterfind(f"{_M}MeterReading"):
+        usage_point, meter, stream = _names(reading)
+        for block in reading.iterfind(f"{_M}IntervalBlocks"):
+            key = ChannelKey(usage_point, meter, stream, _reading_type(block))
+            blocks.append(_decode_block(block, key, findings))
+        for register in reading.iterfind(f"{_M}Readings"):
+            key = ChannelKey(usage_point, meter, stream, _reading_type(register))
+            registers.extend(_decode_register(register, key, findings))
+    findings.refuse()
+    return Readings(tuple(blocks), tuple(registers))
+
+
+def _names(reading: Element) -> tuple[str, str, str]:
+    usage_point = (reading.findtext(f"{_M}UsagePoint/{_M}mRID") or "").strip()
+    meter = (reading.findtext(f"{_M}Meter/{_M}mRID") or "").strip()
+    for name in reading.iterfind(f"{_M}Meter/{_M}Names"):
+        if (name.findtext(f"{_M}NameType/{_M}name") or "").strip() == _STREAM_NAME_TYPE:
+            return usage_point, meter, (name.findtext(f"{_M}name") or "").strip()
+    return usage_point, meter, ""
+
+
+def _reading_type(element: Element) -> str:
+    ref: str = element.find(f"{_M}ReadingType").get("ref", "").strip()
+    return ref
+
+
+@lru_cache(maxsize=1024)
+def _interval_s(reading_type: str) -> int:
+    try:
+        return ReadingType.parse(reading_type).interval_s
+    except FileInvalid:
+        return 0  # a code of another fashion is kept as data; whoever needs the length learns it from the channel
+
+
+def _decode_block(block: Element, key: ChannelKey, findings: _Findings) -> IntervalBlock:
+    ends: list[int] = []
+    values: list[str | None] = []
+    qualities: list[Qualities] = []
+    for reading in block.iterchildren(f"{_M}IntervalReadings"):
+        end, value, quality = _decode_interval(reading, findings)
+        ends.append(end)
+        values.append(value)
+        qualities.append(quality)
+    return IntervalBlock(key, _interval_s(key.reading_type), tuple(ends), tuple(values), tuple(qualities))
+
+
+def _decode_interval(reading: Element, findings: _Findings) -> tuple[int, str | None, Qualities]:
+    """One pass over the children: this runs for every value, so no look-ups by path."""
+    end: int | None = None
+    value: str | None = None
+    qualities: list[Quality] = []
+    for child in reading:
+        tag = child.tag
+        if tag == f"{_M}timeStamp":
+            end = findings.tried(units.parse_utc, child)
+        elif tag == f"{_M}value":
+            value = findings.tried(units.decimal_text, child)
+        elif tag == f"{_M}ReadingQualities":
+            qualities.append(_decode_quality(child))
+        elif tag == f"{_M}timePeriod" and end is None and child.find(f"{_M}end") is not None:
+            end = findings.tried(units.parse_utc, child.find(f"{_M}end"))
+    if end is None:
+        findings.add(reading, "an interval needs a timeStamp")
+    if value is None and all(quality.code != MISSING_QUALITY for quality in qualities):
+        findings.add(reading, f"a value may be left out only with quality {MISSING_QUALITY}")
+    return end or 0, value, _plain(qualities)
+
+
+def _decode_quality(element: Element) -> Quality:
+    ref = element.find(f"{_M}ReadingQualityType").get("ref", "").strip()
+    return Quality(ref, element.findtext(f"{_M}comment") or "")
+
+
+def _plain(qualities: list[Quality]) -> Qualities:
+    """() for a plain 1.0.0: the two mean the same and must compare equal (decision 10)."""
+    return () if qualities == [Quality(VALID_QUALITY)] else tuple(qualities)
+
+
+def _decode_register(element: Element, key: ChannelKey, findings: _Findings) -> Iterator[RegisterReading]:
+    time, value, qualities = _decode_interval(element, findings)
+    if value is None:
+        findings.add(element, "a register reading needs a value")
+    else:
+        yield RegisterReading(key, time, value, qualities)
+
+
+def _decode_created_end_device_events(header: Header, element: Element) -> Message:
+    findings = _Findings(element)
+    events = tuple(_decode_event(event, findings) for event in element.iterfind(f"{_E}EndDeviceEvent"))
+    findings.refuse()
+    return CreatedEndDeviceEvents(header, events)
+
+
+def _decode_event(element: Element, findings: _Findings) -> EndDeviceEvent:
+    def text(path: str) -> str:
+        return (element.findtext(path) or "").strip()
+
+    details = {
+        (detail.findtext(f"{_E}name") or "").strip(): (detail.findtext(f"{_E}value") or "").strip()
+        for detail in element.iterfind(f"{_E}EndDeviceEventDetails")
+    }
+    return EndDeviceEvent(
+        mrid=text(f"{_E}mRID"),
+        event_type=element.find(f"{_E}EndDeviceEventType").get("ref", "").strip(),
+        created_utc_ms=findings.tried(units.parse_utc_ms, element.find(f"{_E}createdDateTime")) or 0,
+        asset=text(f"{_E}Assets/{_E}mRID"),
+        reason=text(f"{_E}reason"),
+        severity=text(f"{_E}severity"),
+        details=details,
+    )
+
+
+class _Findings:
+    """What is wrong with a message, collected so that one refusal lists it all (at most 20)."""
+
+    LONGEST = 20
+
+    def __init__(self, top: Element) -> None:
+        """Paths are given from the Body's child down, as the schema's findings are."""
+        body = ns.q(ns.SOAP11, "Body")
+        above = [ancestor for ancestor in top.iterancestors() if ancestor.getparent() is not None]
+        self._top = next((child for child in above if child.getparent().tag == body), top)
+        self._items: list[Item] = []
+
+    def add(self, element: Element, reason: str) -> None:
+        if len(self._items) < self.LONGEST:
+            self._items.append(Item("bad-value", reason, schemas.path_of(element, self._top)))
+
+    def tried(self, read: Callable[[str], T], element: Element) -> T | None:
+        text = (element.text or "").strip()
+        try:
+            return read(text)
+        except ValueError as error:
+            self.add(element, f"{text[:40]!r}: {error}")
+            return None
+
+    def refuse(self) -> None:
+        if self._items:
+            raise SchemaInvalid(f"{self._items[0].path}: {self._items[0].reason}", items=self._items)
+
+
+# QName of the Body's child -> how it is read. The one table of messages.
+MESSAGES: Mapping[str, Kind] = {
+    ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): Kind(
+        "MeterReadings", "created", _decode_created_meter_readings
+    ),
+    ns.q(ns.END_DEVICE_EVENTS_MESSAGE, "CreatedEndDeviceEvents"): Kind(
+        "EndDeviceEvents", "created", _decode_created_end_device_events
+    ),
+}
+
+
+def decode_meter_readings(raw: bytes) -> Readings:
+    """Read a bare 61968-9 MeterReadings document (``cim`` in `gridpost convert`).
+
+    A reading type without a measuring period leaves the interval length to the spacing of the time stamps.
+
+    Raises:
+        PeerFault: MessageTooLarge, MalformedXml, ForbiddenMarkup, LimitExceeded; SchemaInvalid with the places.
+        FileInvalid: another root, or a single interval whose length nothing states.
+    """
+    root = parse(raw, DEVICE_LIMITS.raised(_DOCUMENT_BYTES))
+    if root.tag != f"{_M}MeterReadings":
+        raise FileInvalid(f"the document's root is {root.tag}, expected {_M}MeterReadings")
+    schemas.validate(root)
+    readings = decode_readings(root)
+    return replace(readings, blocks=tuple(map(_with_length, readings.blocks)))
+
+
+def _with_length(block: IntervalBlock) -> IntervalBlock:
+    if block.interval_s or not block.ends_utc:
+        return block
+    steps = [later - earlier for earlier, later in pairwise(sorted(set(block.ends_utc)))]
+    if not steps:
+        raise FileInvalid(f"reading type {block.channel.reading_type} does not state how long its interval is")
+    return replace(block, interval_s=min(steps))
