@@ -145,9 +145,7 @@ class _Checking:
                 yield _part(block, channel, held)
         if taken < len(block.ends_utc):
             orphan = next(end for end in block.ends_utc if not any(channel.holds_at(end) for channel in found))
-            self._add(
-                "not-assigned", f"{_name(block.channel)} is not this IED's at {format_utc(orphan)}", block.channel
-            )
+            self._not_assigned(block.channel, orphan)
 
     def register(self, reading: RegisterReading) -> Iterator[Register]:
         try:
@@ -168,10 +166,7 @@ class _Checking:
                 holders[0].id, reading.channel.reading_type, reading.time_utc, reading.value, reading.qualities
             )
         elif found:
-            self._add(
-                "not-assigned", f"{_name(reading.channel)} is not this IED's at {format_utc(reading.time_utc)}",
-                reading.channel,
-            )  # fmt: skip
+            self._not_assigned(reading.channel, reading.time_utc)
 
     def event(self, event: EndDeviceEvent) -> bool:
         future = event.created_utc_ms // 1000 > self._latest_utc
@@ -206,10 +201,12 @@ class _Checking:
         else:
             off = [end for end in ends_utc if not on_grid(end, channel.interval_s, zone)]
         if off:
-            reason = (
-                f"{len(off)} interval(s) of {_name(channel.key)} off the {channel.interval_s} s grid of {channel.zone}"
-            )
-            self._add("off-grid", f"{reason}, the first at {format_utc(off[0])}", channel.key)
+            grid = f"the {channel.interval_s} s grid of {channel.zone}"
+            reason = f"{len(off)} interval(s) of {_name(channel.key)} off {grid}, the first at {format_utc(off[0])}"
+            self._add("off-grid", reason, channel.key)
+
+    def _not_assigned(self, key: ChannelKey, utc: int) -> None:
+        self._add("not-assigned", f"{_name(key)} is not this IED's at {format_utc(utc)}", key)
 
     def _add(self, code: str, reason: str, key: ChannelKey) -> None:
         self._items.append(Item(code, reason, _name(key)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 
 from .errors import FileInvalid
 
@@ -72,6 +73,7 @@ def parse_utc_ms(text: str) -> int:
     return seconds_of(whole) * 1000 + millis
 
 
+@lru_cache(maxsize=8192)  # the channels of one message repeat the same ends
 def parse_utc(text: str) -> int:
     """Return the UTC seconds of an xs:dateTime that carries its zone and falls on a whole second.
 
