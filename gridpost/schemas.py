@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -65,6 +66,7 @@ FILES: Mapping[str, str] = MappingProxyType(
 _BASE_URL = "gridpost:/"  # no scheme that anything could fetch
 _CLARK = re.compile(r"\{([^{}]*)\}")
 _STEP = re.compile(r"(?:([^:\[\]]+):)?([^:\[\]]+)(?:\[(\d+)\])?\Z")
+_TYPE_ERROR = re.compile(r"is not a valid value of the \w+ type")
 _MAX_REASON = 400
 # lxml works out a path per error by counting preceding siblings: one hostile message of 70,000 wrong siblings would
 # cost 20 s. So a tree with a very long row of siblings is first validated as a stream, some 2 us an element.
@@ -101,17 +103,18 @@ def validate(element: Any) -> None:
         element: the one child of a Body, a bare MeterReadings document, a Receipt: any global element of ours.
 
     Raises:
-        SchemaInvalid: with up to 20 items (code ``schema-invalid``, reason, path from `element` down), one a place.
+        SchemaInvalid: with up to 20 items (code ``schema-invalid``, reason, path from `element` down).
     """
     if _is_wide(element):
         messages = _stream(element)
         if not messages:
             return
         if len(messages) > _MANY_ERRORS:
-            raise _refusal([Item(SchemaInvalid.code, _plain(text), path_of(element, element)) for text in messages])
+            whole = path_of(element, element)
+            raise _refusal([Item(SchemaInvalid.code, _plain(text), whole) for text in messages[:MAX_ITEMS]])
     schema = load()
     if not schema.validate(element):
-        raise _refusal(list(_first_per_path(element, schema.error_log)))
+        raise _refusal(list(islice(_items(element, schema.error_log), MAX_ITEMS)))
 
 
 def path_of(element: Any, top: Any = None) -> str:
@@ -150,7 +153,7 @@ def _stream(element: Any) -> list[str]:
 
 
 def _refusal(items: list[Item]) -> SchemaInvalid:
-    return SchemaInvalid(f"{items[0].reason} (at {items[0].path})", items=items[:MAX_ITEMS])
+    return SchemaInvalid(f"{items[0].reason} (at {items[0].path})", items=items)
 
 
 class _PackageFiles(etree.Resolver):  # type: ignore[misc]
@@ -164,16 +167,13 @@ class _PackageFiles(etree.Resolver):  # type: ignore[misc]
         return self.resolve_string(content, context, base_url=_BASE_URL + name)
 
 
-def _first_per_path(top: Any, log: Any) -> Iterator[Item]:
-    # libxml2 reports a bad simple value twice, the broken facet first: the first says more.
-    seen: set[str] = set()
+def _items(top: Any, log: Any) -> Iterator[Item]:
+    # libxml2 reports a bad simple value twice: the facet it breaks, which says more, then the type.
+    seen: set[str | None] = set()
     for entry in log:
-        if entry.path in seen:
-            continue
+        if entry.path not in seen or not _TYPE_ERROR.search(entry.message):
+            yield Item(SchemaInvalid.code, _plain(entry.message), path_of(_at(top, entry.path), top))
         seen.add(entry.path)
-        yield Item(SchemaInvalid.code, _plain(entry.message), path_of(_at(top, entry.path), top))
-        if len(seen) == MAX_ITEMS:
-            return
 
 
 def _plain(message: str) -> str:
