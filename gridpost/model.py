@@ -175,6 +175,32 @@ class Readings:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """One row of a site table: what a foreign format calls a channel. Empty text means not given."""
+
+    channel: ChannelKey
+    custid: str = ""
+    recid: str = ""
+    uom_code: str = ""
+    logical_channel: int = 0
+    physical_channel: int = 0
+    label: str = ""
+    name: str = ""
+    address1: str = ""
+    address2: str = ""
+    account: str = ""
+    meter_multiplier: str = ""
+    service_type: str = ""
+    flow: str = ""
+    nem12_suffix: str = ""
+    nem12_configuration: str = ""
+    nem12_register: str = ""
+    nem12_datastream: str = ""
+    nem12_next_read: str = ""
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class EndDeviceEvent:
     """An event of a device, ``deviceType.domain.subDomain.eventOrAction`` (IEC 61968-9 annex E).
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from .errors import Item
 from .model import (
@@ -26,6 +26,7 @@ from .model import (
     RegisterReading,
     Rows,
 )
+from .model import Site as Site
 
 # position, root over all entries before it, recorded time in UTC milliseconds, counts -> the signed receipt's bytes.
 MakeReceipt = Callable[[Position, bytes, int, Counts], bytes]
@@ -165,29 +166,6 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """One row of a site table: what a foreign format calls a channel. Empty text means not given."""
-
-    channel: ChannelKey
-    custid: str = ""
-    recid: str = ""
-    uom_code: str = ""
-    logical_channel: int = 0
-    physical_channel: int = 0
-    label: str = ""
-    name: str = ""
-    address1: str = ""
-    address2: str = ""
-    account: str = ""
-    meter_multiplier: str = ""
-    service_type: str = ""
-    flow: str = ""
-    nem12_suffix: str = ""
-    nem12_configuration: str = ""
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class FormatOptions:
     """What a format needs beyond the readings.
 
@@ -241,6 +219,18 @@ class Adapter(Protocol):
 
         Raises:
             CannotRepresent: the format has no place for something without which the file would be wrong.
+        """
+
+
+@runtime_checkable
+class Rewriter(Protocol):
+    """An adapter whose own files hold more than readings, and that writes such a file again without losing it."""
+
+    def rewrite(self, raw: bytes) -> bytes:
+        """Read a whole file and write it again: equal bytes for every valid file.
+
+        Raises:
+            FileInvalid: with the place and reason.
         """
 
 
