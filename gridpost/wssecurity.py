@@ -180,6 +180,15 @@ def public_key(certificate: bytes) -> PublicKey:
         key = x509.load_der_x509_certificate(certificate).public_key()
     except ValueError:
         raise SignatureInvalid(detail="token is no certificate") from None
+    return accepted(key)
+
+
+def accepted(key: object) -> PublicKey:
+    """Return a public key if its kind and size are ones we accept.
+
+    Raises:
+        SignatureInvalid: see `public_key`.
+    """
     if isinstance(key, rsa.RSAPublicKey):
         _require(key.key_size in RSA_BITS and key.public_numbers().e >= SMALLEST_EXPONENT, "RSA key too weak")
         return key

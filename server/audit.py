@@ -1,0 +1,53 @@
+"""The audit log: one JSON line an event, for people who must know later who was refused and why.
+
+What goes in: event names and plain values, never secrets, keys or message content. Control characters are escaped by
+JSON, so one event is one line whatever a stranger sent (CWE-117). Refusals are also counted by code; the counts go to
+the store every few seconds, and a crash may lose the last of them (decision 8).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from gridpost.ports import Clock
+from gridpost.units import format_utc_ms
+
+
+class Audit:
+    """Writes events and counts refusals. Not thread-safe: call it in the reactor."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        """`stream` takes whole lines; see `open_audit`."""
+        self._stream = stream
+        self._clock = clock
+        self._refused: Counter[str] = Counter()
+
+    def event(self, name: str, **values: str | int | None) -> None:
+        """Write one event. A full disk must not stop the bus, so it is told to standard error instead."""
+        line = json.dumps({"time": format_utc_ms(self._clock()), "event": name, **values}, ensure_ascii=True)
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except OSError as error:
+            print(f"audit log: {error.strerror}: {line}", file=sys.stderr)
+
+    def refused(self, code: str, peer: str, detail: str = "", **values: str | int | None) -> None:
+        """Write a refusal with its inner cause, and count it."""
+        self._refused[code] += 1
+        self.event("refused", code=code, peer=peer, detail=detail[:400], **values)
+
+    def take_refusals(self) -> Mapping[str, int]:
+        """Return the counts since the last call."""
+        taken, self._refused = self._refused, Counter()
+        return taken
+
+
+def open_audit(file: Path | None, clock: Clock) -> Audit:
+    """Open the audit log for appending; None is standard error."""
+    stream = sys.stderr if file is None else file.open("a", encoding="utf-8", buffering=1)
+    return Audit(stream, clock)

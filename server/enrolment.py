@@ -1,0 +1,211 @@
+"""The device CA, and EST (RFC 7030) over it: how a new device gets its certificate with nothing but a code.
+
+In: a certification request and the header Gridpost-Enrolment (decision 14). Out: certificates. The proof is checked
+before the request is parsed. The code binds to the first request: the same request gets the same certificate again, so
+an answer lost on the way locks nobody out, and another request is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gridpost import enrolment, wssecurity
+from gridpost.errors import ConfigInvalid, EnrolmentRefused, NotFound, SignatureInvalid
+from gridpost.exchange import BUS_KEY_USAGE
+
+CA_YEARS, BUS_YEARS, DEVICE_YEARS = 30, 5, 10
+# A device's clock may be behind ours when it first checks its own certificate.
+_BACKDATED = timedelta(days=1)
+_YEAR = timedelta(days=365)
+
+
+class Pair(NamedTuple):
+    """A certificate and its key, PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class Subject(NamedTuple):
+    """What a certificate is to say."""
+
+    name: str
+    years: int
+    usages: tuple[x509.ObjectIdentifier, ...] = ()
+
+
+def make_ca(name: str, now: datetime) -> Pair:
+    """Make a device CA: P-256, path length 0."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    built = (
+        _builder(subject, subject, key.public_key(), now, CA_YEARS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    return _pair(built.sign(key, hashes.SHA256()), key)
+
+
+class DeviceCA:
+    """Issues device and bus certificates."""
+
+    def __init__(self, certificate_pem: bytes, key_pem: bytes) -> None:
+        """Load the CA.
+
+        Raises:
+            ConfigInvalid: not PEM, or not a pair.
+        """
+        try:
+            key = serialization.load_pem_private_key(key_pem, password=None)
+            self.certificate = x509.load_pem_x509_certificate(certificate_pem)
+        except ValueError as error:
+            raise ConfigInvalid(f"the device CA is not readable: {error}") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != self.certificate.public_key():
+            raise ConfigInvalid("the device CA's key does not belong to its certificate")
+        self._key = key
+        self.der = self.certificate.public_bytes(serialization.Encoding.DER)
+
+    @classmethod
+    def load(cls, certificate: Path, key: Path) -> DeviceCA:
+        """Load the CA from its two files.
+
+        Raises:
+            NotFound, ConfigInvalid: see above.
+        """
+        try:
+            return cls(certificate.read_bytes(), key.read_bytes())
+        except OSError as error:
+            raise NotFound(f"the device CA cannot be read: {error}") from None
+
+    def issue(self, subject: Subject, key: wssecurity.PublicKey, now: datetime) -> x509.Certificate:
+        """Return an end-entity certificate for a public key."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.name)])
+        builder = (
+            _builder(name, self.certificate.subject, key, now, subject.years)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if subject.usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(subject.usages), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+    def issue_bus(self, name: str, now: datetime) -> Pair:
+        """Make the bus's own key and certificate, with the extended key usage that only a bus has (decision 13)."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return _pair(self.issue(Subject(name, BUS_YEARS, (BUS_KEY_USAGE,)), key.public_key(), now), key)
+
+
+class Enrolments(Protocol):
+    """The store's part in an enrolment."""
+
+    def enrolment_secret(self, serial: str) -> bytes | None:
+        """Return the secret of an IED's code; None when there is no such IED."""
+
+    def bind_certificate(self, serial: str, csr_sha256: bytes, make: Callable[[], bytes]) -> bytes:
+        """Bind the code to a request and return the DER certificate that stands for it."""
+
+
+class Est:
+    """simpleenroll and cacerts."""
+
+    def __init__(self, ca: DeviceCA, enrolments: Enrolments, now: Callable[[], datetime]) -> None:
+        """`now` is asked once for each certificate made."""
+        self._ca, self._enrolments, self._now = ca, enrolments, now
+
+    def cacerts(self) -> bytes:
+        """Return the CA as RFC 7030 section 4.1.3 has it."""
+        return enrolment.certs_only([self._ca.der])
+
+    def simpleenroll(self, body: bytes, header: str) -> bytes:
+        """Return the certificate for a request, with the CA behind it.
+
+        Args:
+            body: PKCS#10, base64.
+            header: Gridpost-Enrolment's value.
+
+        Raises:
+            EnrolmentRefused: unknown serial, wrong proof, used code, or a request that is not ours to sign.
+        """
+        serial = enrolment.serial_of(header)
+        try:
+            request = base64.b64decode(b"".join(body.split()), validate=True)
+        except binascii.Error:
+            raise EnrolmentRefused("the request is not PKCS#10 in base64") from None
+        secret = self._enrolments.enrolment_secret(serial)
+        if secret is None:
+            raise EnrolmentRefused(detail="unknown serial")
+        enrolment.check_proof(header, secret, request)
+        certificate = self._enrolments.bind_certificate(
+            serial, sha256(request).digest(), lambda: self._issue(serial, request)
+        )
+        return enrolment.certs_only([certificate, self._ca.der])
+
+    def _issue(self, serial: str, request: bytes) -> bytes:
+        key = requested_key(serial, request)
+        certificate = self._ca.issue(Subject(serial, DEVICE_YEARS), key, self._now())
+        return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def requested_key(serial: str, request: bytes) -> wssecurity.PublicKey:
+    """Return the public key of a PKCS#10 request whose name and self-signature are right.
+
+    Raises:
+        EnrolmentRefused: they are not, or the key is of a kind or size we do not accept.
+    """
+    try:
+        csr = x509.load_der_x509_csr(request)
+        names = [str(attribute.value) for attribute in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        if not csr.is_signature_valid or names != [serial]:
+            raise EnrolmentRefused("the request is not signed by its own key, or names another serial")
+        return wssecurity.accepted(csr.public_key())
+    except ValueError:
+        raise EnrolmentRefused("the request is no PKCS#10") from None
+    except SignatureInvalid as error:
+        raise EnrolmentRefused(f"the request's key: {error.detail}") from None
+
+
+def utc_now() -> datetime:
+    """Return the moment, for certificates."""
+    return datetime.now(UTC)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: wssecurity.PublicKey, now: datetime, years: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(now + years * _YEAR)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
+        encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Pair(certificate.public_bytes(serialization.Encoding.PEM), private)

@@ -1,0 +1,181 @@
+"""The corridor: every sealed message, whatever way it came in, walks this once, from top to bottom.
+
+In: bytes and where they came from. Out: the bytes of the answer, and for HTTP its status. A receipt leaves only after
+the entry is on disk; a refusal leaves nothing behind but an audit line. What must not be done here: looking into a
+message before `exchange.verify` has found it genuine, and asking the clock twice for one message.
+
+Before the signature is known to be right, the sender learns a code and nothing else; afterwards a refusal is signed and
+bound to the attempt (decisions 16, 17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+from gridpost import answers, exchange, messages, schemas
+from gridpost.check import Transport, check, check_moment
+from gridpost.envelope import Envelope, Limits
+from gridpost.errors import ActionMismatch, GridpostError, MessageIdReused, OurFault, PeerFault, SignatureInvalid
+from gridpost.exchange import Authentic
+from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, Refusal
+from gridpost.ports import Clock, Signer, Store, ZoneOf
+
+from .audit import Audit
+
+T = TypeVar("T")
+_DEFAULT_NOUN = "MeterReadings"
+
+
+class Arrival(NamedTuple):
+    """Where a message came from: facts of the transport, none of them trusted."""
+
+    transport: Transport
+    peer: str
+    soap_action: str = ""
+
+
+class Reply(NamedTuple):
+    """What goes back."""
+
+    status: int
+    body: bytes
+
+
+class Worker(Protocol):
+    """What reception needs of the event loop."""
+
+    async def run(self, size: int, function: Callable[[], T]) -> T:
+        """Return `function()`, off the reactor when the message is large."""
+
+    async def settled(self, future: object) -> bytes:
+        """Return the result of a store's Future."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Who answers: the bus's id and key, its store, clock and zones, and how large a message may be."""
+
+    bus_id: str
+    signer: Signer
+    store: Store
+    clock: Clock
+    zone_of: ZoneOf
+    limits: Limits
+
+
+class Reception:
+    """`receive` and what it needs."""
+
+    def __init__(self, post: Post, audit: Audit, worker: Worker) -> None:
+        """All three live as long as the bus."""
+        self._post, self._audit, self._worker = post, audit, worker
+
+    async def receive(self, raw: bytes, arrival: Arrival) -> Reply:
+        """Take one message and return what goes back: a receipt, a signed refusal, or an unsigned fault."""
+        now = self._post.clock()
+        try:
+            envelope, enrolment, authentic = await self._authenticate(raw, arrival)
+        except GridpostError as error:
+            return self._fault(error, arrival, raw)
+        try:
+            opened = await self._worker.run(len(raw), lambda: exchange.decode(envelope, enrolment, authentic))
+            return await self._admit(opened, enrolment, arrival, now)
+        except PeerFault as error:
+            return self._refuse(error, envelope, authentic, arrival, now)
+        except OurFault as error:
+            return self._fault(error, arrival, raw)
+
+    async def _authenticate(self, raw: bytes, arrival: Arrival) -> tuple[Envelope, Enrolment, Authentic]:
+        post = self._post
+        envelope = await self._worker.run(len(raw), lambda: exchange.read(raw, post.limits))
+        if arrival.soap_action and arrival.soap_action != schemas.SOAP_ACTIONS.get(envelope.payload.tag):
+            raise ActionMismatch(detail=arrival.soap_action[:200])
+        enrolment = post.store.enrolment(envelope.certificate_sha256)
+        if enrolment is None:
+            raise SignatureInvalid(detail=f"stranger, claims to be {envelope.claimed_source}")
+        return envelope, enrolment, await self._worker.run(len(raw), lambda: exchange.verify(envelope, enrolment))
+
+    async def _admit(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> Reply:
+        message_id = opened.message.header.message_id
+        stored = self._post.store.find(opened.sender, message_id)
+        if stored:
+            if stored.content_digest != opened.content_digest:
+                raise MessageIdReused(detail=f"{opened.sender} {message_id}")
+            self._audit.event("repeat", sender=opened.sender, message_id=message_id, peer=arrival.peer)
+            return Reply(200, stored.receipt)
+        check_moment(opened, enrolment, arrival.transport, now)
+        rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
+        future = self._post.store.record(_entry(opened, arrival), rows, self._receipt_maker(opened))
+        receipt = await self._worker.settled(future)
+        self._audit.event(
+            "recorded", sender=opened.sender, message_id=message_id, peer=arrival.peer,
+            size=len(opened.raw), digest=opened.content_digest.hex(),
+        )  # fmt: skip
+        return Reply(200, receipt)
+
+    def _receipt_maker(self, opened: Opened) -> Callable[[Position, bytes, int, Counts], bytes]:
+        """Called by the writer, in its thread and inside its transaction."""
+        noun, post = opened.message.header.noun, self._post
+
+        def make_receipt(position: Position, root_before: bytes, recorded_at_utc_ms: int, counts: Counts) -> bytes:
+            receipt = Receipt(
+                message_id=opened.message.header.message_id,
+                sender=opened.sender,
+                content_digest=opened.content_digest,
+                references=opened.references,
+                recorded_at_utc_ms=recorded_at_utc_ms,
+                position=position,
+                root_before=root_before,
+                counts=counts,
+            )
+            body = answers.encode_receipt(receipt, noun, post.bus_id)
+            return exchange.seal(body, post.signer, recorded_at_utc_ms)
+
+        return make_receipt
+
+    def _refuse(self, error: PeerFault, envelope: Envelope, authentic: Authentic, arrival: Arrival, now: int) -> Reply:
+        refusal = Refusal(
+            code=error.code,
+            retry=error.retry,
+            reason=error.reason,
+            content_digest=authentic.content_digest,
+            signature_digest=authentic.verified.signature_digest,
+            time_utc_ms=now,
+            items=tuple((item.code, item.reason, item.path) for item in error.items),
+        )
+        self._audit.refused(
+            error.code, arrival.peer, error.detail or error.reason,
+            source=envelope.claimed_source, message_id=envelope.claimed_message_id,
+        )  # fmt: skip
+        try:
+            body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
+            return Reply(500, exchange.seal(body, self._post.signer, now))
+        except OurFault as unable:
+            return self._fault(unable, arrival, envelope.raw)
+
+    def _fault(self, error: GridpostError, arrival: Arrival, raw: bytes) -> Reply:
+        self._audit.refused(error.code, arrival.peer, error.detail, size=len(raw))
+        return Reply(error.http_status, answers.encode_fault(error))
+
+
+def _entry(opened: Opened, arrival: Arrival) -> Entry:
+    header = opened.message.header
+    return Entry(
+        sender=opened.sender,
+        message_id=header.message_id,
+        noun=header.noun,
+        transport=arrival.transport.name,
+        content_digest=opened.content_digest,
+        created_utc_ms=opened.created_utc_ms,
+        sequence=header.sequence,
+        last_receipt=header.last_receipt,
+        evidence=opened.raw,
+    )
+
+
+def _noun(envelope: Envelope) -> str:
+    """The noun of the fault message: the message's own, any for one we do not know."""
+    kind = messages.MESSAGES.get(envelope.payload.tag)
+    return kind.noun if kind else _DEFAULT_NOUN

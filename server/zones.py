@@ -1,0 +1,28 @@
+"""Zone values from the tzdata package, so that a bill does not depend on which zone files a machine happens to have."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+from functools import lru_cache
+from importlib import resources
+from zoneinfo import ZoneInfo
+
+from gridpost.errors import NotFound
+
+
+@lru_cache(maxsize=256)
+def zone_of(name: str) -> tzinfo:
+    """Return the zone of an IANA name, such as ``Australia/Brisbane``.
+
+    Raises:
+        NotFound: tzdata has no such zone.
+    """
+    parts = name.split("/")
+    if not all(part.replace("-", "").replace("_", "").replace("+", "").isalnum() for part in parts):
+        raise NotFound(f"{name!r} is no IANA zone name, such as Europe/Paris")
+    file = resources.files("tzdata").joinpath("zoneinfo", *parts)
+    try:
+        with file.open("rb") as stream:
+            return ZoneInfo.from_file(stream, key=name)
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        raise NotFound(f"tzdata knows no zone {name!r}") from None
