@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import NamedTuple
 
+from gridpost.answers import encode_fault
 from gridpost.errors import Internal
-from gridpost.ns import REFUSAL, SOAP11
 
 SOAP_TYPE = "text/xml"
 PLAIN_TEXT = "text/plain; charset=utf-8"
@@ -145,12 +145,6 @@ TOO_MANY_CONNECTIONS = HttpRefusal(503, "too-many-connections", "Cut unanswered;
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_FAULT = (
-    f'<?xml version="1.0" encoding="utf-8"?>\n<s:Envelope xmlns:s="{SOAP11}"><s:Body><s:Fault>'
-    f"<faultcode>s:{Internal.soap_fault}</faultcode><faultstring>{Internal.code}</faultstring>"
-    f'<detail><code xmlns="{REFUSAL}">{Internal.code}</code></detail></s:Fault></s:Body></s:Envelope>'
-).encode()
-
 
 def refusal_response(refusal: HttpRefusal, allow: str = "") -> Response:
     """Return a refusal as an answer of one line of text; `allow` is 405's list of methods."""
@@ -163,7 +157,7 @@ def refusal_response(refusal: HttpRefusal, allow: str = "") -> Response:
 def internal_error(route: Route) -> Response:
     """Return the answer to a handler's defect: a SOAP 1.1 Fault where SOAP is spoken, else a line of text."""
     if route.method == "POST" and SOAP_TYPE in route.content_types:
-        return Response(Internal.http_status, _FAULT)
+        return Response(Internal.http_status, encode_fault(Internal()))
     return Response(Internal.http_status, f"{Internal.code}\n".encode(), PLAIN_TEXT)
 
 
