@@ -64,7 +64,7 @@ FILES: Mapping[str, str] = MappingProxyType(
 )
 
 _BASE_URL = "gridpost:/"  # no scheme that anything could fetch
-_CLARK = re.compile(r"\{([^{}]*)\}")
+_CLARK = re.compile(r"\{((?:http|urn):[^{}\s']*)\}")  # a set of allowed values stands in braces too
 _STEP = re.compile(r"(?:([^:\[\]]+):)?([^:\[\]]+)(?:\[(\d+)\])?\Z")
 _TYPE_ERROR = re.compile(r"is not a valid value of the \w+ type")
 _MAX_REASON = 400
