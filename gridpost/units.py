@@ -19,7 +19,10 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?\Z", re.ASCII)
 MAX_DIGITS = 18
 
 # xs:dateTime with a mandatory zone; 24:00, leap seconds and years of five digits are refused (DESIGN 3.6).
-_DATE_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_ZONE = r"Z|[+-](?:0\d|1[0-3]):[0-5]\d|[+-]14:00"  # XSD 1.0 part 2 section 3.2.7.3: at most 14 hours
+_DATE_TIME = re.compile(rf"(\d{{4}})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{{1,9}}))?({_ZONE})\Z", re.ASCII)
+# 1970 to 9998: whatever the zone, datetime can still say it, so no time once read can break a later sum.
+_SPEAKABLE_S = range(0, 253_370_764_800)
 
 # Code -> seconds: position 3 (measuringPeriod) of an 18-number reading type, IEC 61968-9 annex C.
 MEASURING_PERIODS = {1: 600, 2: 900, 3: 60, 4: 86400, 5: 1800, 6: 300, 7: 3600, 10: 120, 14: 180, 31: 1200}
@@ -63,14 +66,15 @@ def parse_utc_ms(text: str) -> int:
     """Return the UTC milliseconds of an xs:dateTime that carries its zone; finer fractions are cut.
 
     Raises:
-        ValueError: no zone, no such date, 24:00, a leap second, or not an xs:dateTime at all.
+        ValueError: no zone, no such date, 24:00, a leap second, before 1970, or not an xs:dateTime at all.
     """
     match = _DATE_TIME.match(text)
     if not match:
         raise ValueError("not a date and time with a zone, such as 2026-03-01T00:15:00Z")
-    whole = datetime.fromisoformat(text[:19] + match[8])
-    millis = int(((match[7] or "") + "000")[:3])
-    return seconds_of(whole) * 1000 + millis
+    seconds = seconds_of(datetime.fromisoformat(text[:19] + match[8]))
+    if seconds not in _SPEAKABLE_S:
+        raise ValueError("not a time between 1970 and 9998")
+    return seconds * 1000 + int(((match[7] or "") + "000")[:3])
 
 
 @lru_cache(maxsize=8192)  # the channels of one message repeat the same ends
@@ -86,9 +90,10 @@ def parse_utc(text: str) -> int:
     return millis // 1000
 
 
+@lru_cache(maxsize=8192)  # as parse_utc
 def format_utc(seconds: int) -> str:
     """Return ``2026-03-01T00:15:00Z``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19] + "Z"
 
 
 def format_utc_ms(millis: int) -> str:
