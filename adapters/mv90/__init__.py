@@ -1,1 +1,5 @@
 """MV-90 MDEF."""
+
+from .adapter import Mv90Adapter
+
+__all__ = ["Mv90Adapter"]
