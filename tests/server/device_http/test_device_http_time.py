@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 from gridpost.server.transports.device_http import DeviceHttpFactory, DeviceHttpProtocol, parse_head
 from gridpost.server.transports.http_connections import peer_group
-from gridpost.server.transports.http_head import Head
-from gridpost.server.transports.http_values import HttpLimits, HttpRefusal, Request, Response, Route
+from gridpost.server.transports.http_head import Head, check_octets
+from gridpost.server.transports.http_values import HEADER_INVALID, HttpLimits, HttpRefusal, Request, Response, Route
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -112,6 +112,37 @@ def test_a_head_that_trickles_is_cut_ten_seconds_after_its_first_octet(house: Ho
     assert line.statuses == [408]
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /" + b"a" * 8188, 431),
+        (GET[:-2] + b"X: " + b"a" * 8192, 431),
+        (GET[:-2] + b"X: a\n", 400),
+        (b"GET / HTTP/2.0\r\n", 505),
+        (b"\r\n\r", None),
+        (b"\r\n\r\n", 400),
+        (b"\0", 400),
+        (b"\r\n\0", 400),
+        (GET[:-1], None),
+        (b"GET /" + b"a" * 8187, None),
+    ],
+)
+def test_a_head_that_cannot_become_good_is_refused_before_it_ends(
+    house: House, sent: bytes, status: int | None
+) -> None:
+    together, trickling = house.line(), house.line()
+    together.send(sent)
+    for octet in sent:
+        trickling.send(bytes([octet]))
+    assert together.statuses == trickling.statuses == ([status] if status else [])
+
+
+@pytest.mark.parametrize("ends", [b"\rY: b\r\n", b"\nY: b\r\n", b"\r\r\n", b"\r\n b\r\n", b"\r\n\tb\r\n"])
+def test_line_ends_are_judged_before_any_parser_has_an_opinion(ends: bytes) -> None:
+    assert check_octets(GET[:-2] + b"X: a\r\n\r\n", HttpLimits()) is None
+    assert check_octets(GET[:-2] + b"X: a" + ends + b"\r\n", HttpLimits()) == HEADER_INVALID
+
+
 def test_a_kept_connection_may_be_silent_for_a_minute(house: House) -> None:
     line = house.line()
     line.send(GET)
@@ -171,13 +202,35 @@ def test_behind_a_refusal_input_is_thrown_away_for_two_seconds_then_we_close_the
     line.send(b"BREW / HTTP/1.1\r\n" + GET)
     assert line.statuses == [501]
     line.wait(1)
-    assert not line.wire.disconnecting
+    line.send(bytes(200_000))
+    assert len(line.protocol._buffer) == 0
+    assert (line.wire.disconnecting, line.wire.producerState) == (False, "producing")
     line.wait(1)
     assert line.told_to_close
     line.wait(29)
     assert not line.wire.aborted
     line.wait(1)
     assert line.wire.aborted
+
+
+def test_behind_an_asked_for_close_there_is_nothing_to_wait_for(house: House) -> None:
+    line = house.line()
+    line.send(GET[:-2] + b"Connection: close\r\n\r\n")
+    assert (line.statuses, line.told_to_close) == ([200], True)
+
+
+def test_behind_an_asked_for_close_unread_input_is_read_first_lest_the_answer_be_reset(house: House) -> None:
+    line = house.line()
+    line.send(GET[:-2] + b"Connection: close\r\n\r\n" + GET)
+    assert (line.statuses, line.wire.disconnecting) == ([200], False)
+
+
+def test_a_connection_held_back_is_read_again_before_it_is_closed(house: House) -> None:
+    line = house.line()
+    line.protocol.dataReceived(GET * 4000)
+    assert line.wire.producerState == "paused"
+    house.factory.stop()
+    assert (line.told_to_close, line.wire.producerState) == (True, "producing")
 
 
 def test_a_peer_that_stops_reading_gets_no_more_and_is_cut_after_thirty_seconds(house: House) -> None:
@@ -235,6 +288,7 @@ def test_hanging_up_at_any_moment_leaves_nothing_behind(house: House, sent: byte
     line = house.line()
     line.protocol.dataReceived(sent)
     line.hang_up()
+    said = line.wire.value()
     stopped: list[None] = []
     house.factory.stop().addCallback(stopped.append)
     assert stopped == [None] * (not house.waiting)  # a request being handled is waited for
@@ -242,6 +296,7 @@ def test_hanging_up_at_any_moment_leaves_nothing_behind(house: House, sent: byte
         answer.callback(Response(200))
     assert stopped == [None]
     line.wait(2)
+    assert line.wire.value() == said
     assert house.clock.getDelayedCalls() == []
 
 
