@@ -1,0 +1,305 @@
+"""The log: how an entry is judged, numbered and made a leaf, and how readings are read back from its rows.
+
+Floor 4, pure. Every store does the same two things between its transactions: `plan` before it writes, and
+`current_readings` after it fetched. What is on file is given; nothing here is kept, and a plan that is thrown away
+leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from . import leaf, merkle, versions
+from .leaf import BlockRow, EventRow, LeafParts, RegisterRow
+from .model import (
+    Channel,
+    Counts,
+    Entry,
+    IntervalBlock,
+    Position,
+    Qualities,
+    Register,
+    RegisterReading,
+    Rows,
+)
+from .ports import CurrentReadings, MakeReceipt
+from .versions import CONFLICT, DAY_S, GAP, KNOWN, STORED, JudgedRegister, Run
+
+
+class Head(NamedTuple):
+    """Where a partition's log ends: the next seq is the frontier's size."""
+
+    partition: int
+    frontier: merkle.Frontier
+    recorded_at_utc_ms: int
+
+    @property
+    def position(self) -> Position:
+        """The place the next entry takes."""
+        return Position(self.partition, self.frontier.size)
+
+
+class OnFile(NamedTuple):
+    """The versions a plan compares with, in order; by channel."""
+
+    runs: dict[int, list[Run]]
+    registers: dict[int, list[JudgedRegister]]
+
+    def add(self, planned: Planned) -> None:
+        """Count what was planned as on file, for the entries behind it in the same transaction."""
+        for run in planned.runs:
+            self.runs.setdefault(run.channel_id, []).append(run)
+        for judged in planned.registers:
+            self.registers.setdefault(judged.register.channel_id, []).append(judged)
+
+
+class Planned(NamedTuple):
+    """An entry ready to be written.
+
+    Attributes:
+        head: the log's end once this is written.
+        position: this entry's place.
+        entry: as given.
+        parts: what its leaf commits to.
+        leaf_hash: RFC 9162 leaf hash.
+        nodes: the subtrees of level >= 1 that it completes.
+        runs: its interval rows as values, with `blocks` the same as columns.
+        registers: likewise, with `register_rows`.
+        events: its event rows.
+        counts: what became of its readings.
+        receipt: as made.
+    """
+
+    head: Head
+    position: Position
+    entry: Entry
+    parts: LeafParts
+    leaf_hash: bytes
+    nodes: tuple[merkle.Node, ...]
+    runs: tuple[Run, ...]
+    registers: tuple[JudgedRegister, ...]
+    blocks: tuple[BlockRow, ...]
+    register_rows: tuple[RegisterRow, ...]
+    events: tuple[EventRow, ...]
+    counts: Counts
+    receipt: bytes
+
+
+class _Judged(NamedTuple):
+    runs: tuple[Run, ...]
+    registers: tuple[JudgedRegister, ...]
+    counts: Counts
+
+
+def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_file: OnFile) -> Planned:
+    """Judge, number and seal one entry behind `head`; nothing is written and `on_file` is not touched.
+
+    Args:
+        head: the log's end.
+        now_utc_ms: the clock; the recorded time never falls within a partition (decision 4).
+        new: entry, its rows, and what makes its receipt.
+        on_file: every run and register reading of its channels in the UTC days concerned.
+
+    Raises:
+        SignerUnavailable: from make_receipt, as anything else it raises.
+        ValueError: the entry's own texts cannot be kept.
+    """
+    entry, rows, make_receipt = new
+    judged = _judge(rows, on_file)
+    blocks = tuple(_block_row(line, run) for line, run in enumerate(judged.runs))
+    registers = tuple(_register_row(line, one) for line, one in enumerate(judged.registers))
+    events = tuple(leaf.event_row(line, event) for line, event in enumerate(rows.events))
+    recorded_at = max(now_utc_ms, head.recorded_at_utc_ms)
+    parts = LeafParts(
+        head.position,
+        recorded_at,
+        entry.sender,
+        entry.message_id,
+        entry.content_digest,
+        sha256(entry.evidence).digest(),
+        leaf.rows_digest(blocks, events, registers),
+    )
+    leaf_hash = merkle.leaf_hash(leaf.encode_leaf(parts))
+    frontier, nodes = merkle.append(head.frontier, leaf_hash)
+    receipt = make_receipt(head.position, merkle.root(head.frontier), recorded_at, judged.counts)
+    return Planned(
+        Head(head.partition, frontier, recorded_at),
+        head.position,
+        entry,
+        parts,
+        leaf_hash,
+        nodes,
+        judged.runs,
+        judged.registers,
+        blocks,
+        registers,
+        events,
+        judged.counts,
+        receipt,
+    )
+
+
+def _judge(rows: Rows, on_file: OnFile) -> _Judged:
+    stored, known, conflicting = len(rows.events), 0, 0
+    runs: list[Run] = []
+    for block in rows.blocks:
+        earlier = [run for run in runs if run.channel_id == block.channel_id]
+        new, counts = versions.judge_block(block, on_file.runs.get(block.channel_id, []) + earlier)
+        runs += new
+        stored, known, conflicting = stored + counts.stored, known + counts.known, conflicting + counts.conflicting
+    registers: list[JudgedRegister] = []
+    for register in rows.registers:
+        outcome = versions.judge_register(register, on_file.registers.get(register.channel_id, []) + registers)
+        stored, known, conflicting = (
+            stored + (outcome == STORED),
+            known + (outcome == KNOWN),
+            conflicting + (outcome == CONFLICT),
+        )
+        if outcome != KNOWN:
+            registers.append(JudgedRegister(register, outcome))
+    return _Judged(tuple(runs), tuple(registers), Counts(stored, known, conflicting))
+
+
+def _block_row(line: int, run: Run) -> BlockRow:
+    return BlockRow(
+        line,
+        run.channel_id,
+        run.first_interval_end_utc,
+        run.last_interval_end_utc,
+        run.interval_s,
+        leaf.values_text(run.values),
+        leaf.qualities_text(run.qualities),
+        run.outcome,
+    )
+
+
+def _register_row(line: int, judged: JudgedRegister) -> RegisterRow:
+    register, qualities = judged.register, leaf.qualities_text((judged.register.qualities,))
+    return RegisterRow(
+        line, register.channel_id, register.reading_type, register.time_utc, register.value, qualities, judged.outcome
+    )
+
+
+# --- reading back ----------------------------------------------------------------------------------------------------
+
+
+class FiledRun(NamedTuple):
+    """A row of interval values with the entry behind it."""
+
+    recorded_at_utc_ms: int
+    position: Position
+    run: Run
+
+
+class FiledRegister(NamedTuple):
+    """A row of a register reading with the entry behind it."""
+
+    recorded_at_utc_ms: int
+    position: Position
+    judged: JudgedRegister
+
+
+class Filed(NamedTuple):
+    """A channel's rows up to a data version, each in order (recorded_at, partition, seq, line)."""
+
+    runs: Sequence[FiledRun]
+    registers: Sequence[FiledRegister]
+
+
+class _Current(NamedTuple):
+    value: str | None
+    qualities: Qualities
+    filed: FiledRun
+
+
+def current_readings(channel: Channel, period: tuple[int, int], filed: Filed) -> CurrentReadings:
+    """Return the current versions with period[0] < interval end <= period[1]; registers at both edges included."""
+    current, conflicts = _current_intervals(period, filed.runs)
+    registers = _current_registers(period, filed.registers)
+    ends = sorted(current)
+    used = [one.filed.recorded_at_utc_ms for one in current.values()]
+    used += [one.recorded_at_utc_ms for one in registers]
+    return CurrentReadings(
+        channel,
+        IntervalBlock(
+            channel.key,
+            channel.interval_s,
+            tuple(ends),
+            tuple(current[end].value for end in ends),
+            tuple(current[end].qualities for end in ends),
+        ),
+        tuple(current[end].filed.position for end in ends),
+        tuple(_reading(channel, one.judged.register) for one in registers),
+        tuple(sorted(conflicts)),
+        max(used, default=0),
+    )
+
+
+def _current_intervals(period: tuple[int, int], runs: Sequence[FiledRun]) -> tuple[dict[int, _Current], set[int]]:
+    current: dict[int, _Current] = {}
+    conflicts: set[int] = set()
+    for filed in runs:
+        run = filed.run
+        if run.outcome == GAP:
+            continue
+        for end, value, qualities in zip(run.ends_utc(), run.values, run.qualities, strict=True):
+            if not period[0] < end <= period[1]:
+                continue
+            if run.outcome == CONFLICT:
+                conflicts.add(end)
+            else:
+                current[end] = _Current(value, qualities, filed)
+    return current, conflicts
+
+
+def _current_registers(period: tuple[int, int], registers: Sequence[FiledRegister]) -> list[FiledRegister]:
+    current: dict[tuple[int, str], FiledRegister] = {}
+    for filed in registers:
+        register = filed.judged.register
+        if filed.judged.outcome == STORED and period[0] <= register.time_utc <= period[1]:
+            current[register.time_utc, register.reading_type] = filed
+    return [current[key] for key in sorted(current)]
+
+
+def _reading(channel: Channel, register: Register) -> RegisterReading:
+    key = channel.key._replace(reading_type=register.reading_type)
+    return RegisterReading(key, register.time_utc, register.value, register.qualities)
+
+
+# (channel, UTC day) -> the first and last moment of that day that matters, UTC seconds.
+Wanted = dict[tuple[int, int], tuple[int, int]]
+
+
+def wanted_intervals(rows: Rows) -> Wanted:
+    """Return where on file `plan` needs to look for the versions of these rows' intervals."""
+    wanted: Wanted = {}
+    for block in rows.blocks:
+        if block.ends_utc:
+            _widen(wanted, block.channel_id, block.ends_utc)
+    return wanted
+
+
+def wanted_registers(rows: Rows) -> Wanted:
+    """Return where on file `plan` needs to look for the versions of these rows' register readings."""
+    wanted: Wanted = {}
+    for register in rows.registers:
+        _widen(wanted, register.channel_id, (register.time_utc,))
+    return wanted
+
+
+def merge_wanted(into: Wanted, more: Wanted) -> None:
+    """Widen `into` so that it covers `more`."""
+    for key, (low, high) in more.items():
+        have = into.get(key)
+        into[key] = (low, high) if have is None else (min(low, have[0]), max(high, have[1]))
+
+
+def _widen(wanted: Wanted, channel_id: int, moments: Sequence[int]) -> None:
+    low, high = min(moments), max(moments)
+    first, last = versions.utc_day(low), versions.utc_day(high)
+    days = (first,) if first == last else {versions.utc_day(moment) for moment in moments}
+    for day in days:
+        inside = (max(low, day * DAY_S + 1), min(high, (day + 1) * DAY_S))
+        merge_wanted(wanted, {(channel_id, day): inside})

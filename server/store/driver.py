@@ -1,0 +1,45 @@
+"""The two statements the writer runs for every message, handed to the driver as plain tuples.
+
+SQLAlchemy's own path turns each row into a dict and back: 5 us a row, a quarter of a small message's cost. The text is
+still made from `tables.py`, and the parameter's mark from the driver's paramstyle, so no engine is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Table
+
+_MARKS = {"qmark": "?", "format": "%s", "pyformat": "%s"}
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert rows given in the order of the table's columns; none is fine."""
+    if rows:
+        connection.exec_driver_sql(_insert_text(table, _mark(connection)), list(rows))
+
+
+def select_joined(connection: Connection, columns: str, query: str, rows: Sequence[tuple[int, ...]]) -> Sequence[Any]:
+    """Run `query` with the whole numbers `rows` as a table named wanted, its columns named by `columns`."""
+    text = _wanted_text(_mark(connection), columns, len(rows)) + query
+    return connection.exec_driver_sql(text, tuple(value for row in rows for value in row)).all()
+
+
+def _mark(connection: Connection) -> str:
+    return _MARKS[connection.dialect.paramstyle]
+
+
+@lru_cache(maxsize=64)
+def _insert_text(table: Table, mark: str) -> str:
+    columns = [column.name for column in table.columns]
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"
+
+
+@lru_cache(maxsize=64)
+def _wanted_text(mark: str, columns: str, count: int) -> str:
+    width = columns.count(",") + 1
+    first = f"({', '.join([f'CAST({mark} AS BIGINT)'] * width)})"  # tells PostgreSQL the types of all rows
+    others = [f"({', '.join([mark] * width)})"] * (count - 1)
+    return f"WITH wanted({columns}) AS (VALUES {', '.join([first, *others])}) "

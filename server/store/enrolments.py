@@ -1,0 +1,266 @@
+"""Enrolment: which IED exists, which certificate it uses, which channels it speaks for.
+
+Plain transactions on connections of their own, so a second process (`gridpost ied add`) may do them beside a running
+bus (decision 7); each change raises `enrolment_version`, which empties the bus's cache. They never write entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from gridpost.errors import AlreadyExists, EnrolmentRefused, FileInvalid, Item, NotFound, StoreUnavailable
+from gridpost.model import Channel, ChannelKey, Position, ReadingType
+from gridpost.ports import Clock
+
+from .channel_rules import Owned, check_set, clashes, place, same_row
+from .reading import channel_of
+from .sqlite import Dialect
+from .tables import certificate, channel, enrolment_version, entry, ied, interval_block
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """A certificate of an IED."""
+
+    sha256: bytes
+    der: bytes
+    bound_at_utc_ms: int
+    revoked_at_utc_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IedStatus:
+    """An IED as the operator sees it.
+
+    Attributes:
+        state: ``waiting`` (its code is unused), ``enrolled`` or ``revoked``.
+        last_interval_end_utc: its newest interval on file; None when none. The two below are the entry behind it.
+    """
+
+    serial: str
+    kind: str
+    added_at_utc_ms: int
+    state: str
+    certificates: tuple[CertificateStatus, ...]
+    channels: tuple[Channel, ...]
+    last_interval_end_utc: int | None = None
+    last_entry: Position | None = None
+    last_recorded_at_utc_ms: int | None = None
+
+
+class Enrolments:
+    """The enrolment verbs."""
+
+    def __init__(self, dialect: Dialect, clock: Clock) -> None:
+        self._dialect = dialect
+        self._clock = clock
+
+    def add_ied(self, serial: str, kind: str, secret: bytes, channels: Sequence[Channel]) -> tuple[Channel, ...]:
+        """Enrol an IED with the secret of its one-time code; return its channels as numbered.
+
+        A revoked serial may be added again: it gets a new code, and equal channels on file go on. A channel that a
+        revoked IED held passes to this one at its valid_from.
+
+        Raises:
+            FileInvalid: the channels are wrong or ambiguous; each finding is listed with its line.
+            AlreadyExists: the serial is enrolled and not revoked, or another IED has one of the channels.
+        """
+        if items := check_set(channels):
+            raise FileInvalid(f"{len(items)} finding(s) in the channels of {serial}", items=items)
+        with self._change() as connection:
+            self._put_ied(connection, serial, kind, secret)
+            owned = _owned(connection, {one.key.meter for one in channels})
+            for one in channels:
+                _put_channel(connection, serial, one, owned.get(place(one), ()))
+            return _channels(connection, serial)
+
+    def _put_ied(self, connection: Connection, serial: str, kind: str, secret: bytes) -> None:
+        columns = {"kind": kind, "added_at_utc_ms": self._clock(), "secret": secret, "csr_sha256": None}
+        known = connection.execute(select(ied.c.secret).where(ied.c.serial == serial)).one_or_none()
+        if known is None:
+            connection.execute(insert(ied), {"serial": serial} | columns)
+        elif known.secret is None:
+            connection.execute(update(ied).where(ied.c.serial == serial).values(columns))
+        else:
+            raise AlreadyExists(f"IED {serial} is enrolled already; revoke it first to enrol it again")
+
+    def enrolment_secret(self, serial: str) -> bytes:
+        """Return the secret of the IED's code, used or not: a device that lost the answer proves itself again.
+
+        Raises:
+            EnrolmentRefused: no such IED, or it is revoked.
+        """
+        with self._look() as connection:
+            secret: bytes | None = connection.execute(
+                select(ied.c.secret).where(ied.c.serial == serial)
+            ).scalar_one_or_none()
+        if secret is None:
+            raise EnrolmentRefused(detail=f"{serial} is unknown or revoked")
+        return secret
+
+    def bind_certificate(self, serial: str, csr_sha256: bytes, der: bytes) -> bytes:
+        """Bind the code to its first CSR and return the certificate (DER) that stands for that CSR (decision 14).
+
+        Args:
+            serial: the IED.
+            csr_sha256: SHA-256 of the CSR's DER.
+            der: a certificate issued for it; kept, unless the same CSR got one before.
+
+        Raises:
+            EnrolmentRefused: another CSR used the code, or the IED is unknown or revoked.
+        """
+        with self._change() as connection:
+            row = connection.execute(select(ied).where(ied.c.serial == serial)).one_or_none()
+            if row is None or row.secret is None:
+                raise EnrolmentRefused(detail=f"{serial} is unknown or revoked")
+            if row.csr_sha256 is not None:
+                return _bound(connection, row, csr_sha256)
+            connection.execute(update(ied).where(ied.c.serial == serial).values(csr_sha256=csr_sha256))
+            columns = {"sha256": sha256(der).digest(), "serial": serial, "der": der, "csr_sha256": csr_sha256}
+            connection.execute(insert(certificate), columns | {"bound_at_utc_ms": self._clock()})
+            return der
+
+    def revoke(self, serial: str, at_utc_ms: int) -> None:
+        """Revoke every certificate of an IED from that moment on, and its code; its channels and readings stay.
+
+        Raises:
+            NotFound: no such IED.
+        """
+        with self._change() as connection:
+            if not connection.execute(update(ied).where(ied.c.serial == serial).values(secret=None)).rowcount:
+                raise NotFound(f"no IED {serial}")
+            connection.execute(
+                update(certificate)
+                .where(certificate.c.serial == serial, certificate.c.revoked_at_utc_ms.is_(None))
+                .values(revoked_at_utc_ms=at_utc_ms)
+            )
+
+    def list_ieds(self) -> list[IedStatus]:
+        """Return all IEDs by serial."""
+        with self._look() as connection:
+            return [_status(connection, row) for row in connection.execute(select(ied).order_by(ied.c.serial)).all()]
+
+    def show_ied(self, serial: str) -> IedStatus:
+        """Return one IED.
+
+        Raises:
+            NotFound: no such IED.
+        """
+        with self._look() as connection:
+            row = connection.execute(select(ied).where(ied.c.serial == serial)).one_or_none()
+            if row is None:
+                raise NotFound(f"no IED {serial}")
+            return _status(connection, row)
+
+    @contextmanager
+    def _change(self) -> Iterator[Connection]:
+        try:
+            with self._dialect.writing.begin() as connection:
+                yield connection
+                connection.execute(update(enrolment_version).values(version=enrolment_version.c.version + 1))
+        except DBAPIError as problem:
+            raise StoreUnavailable(detail=str(problem.orig)) from problem
+
+    @contextmanager
+    def _look(self) -> Iterator[Connection]:
+        try:
+            with self._dialect.reading.connect() as connection:
+                yield connection
+        except DBAPIError as problem:
+            raise StoreUnavailable(detail=str(problem.orig)) from problem
+
+
+def _bound(connection: Connection, row: Row[Any], csr_sha256: bytes) -> bytes:
+    if row.csr_sha256 != csr_sha256:
+        raise EnrolmentRefused(detail=f"the code of {row.serial} was used by another key")
+    query = (
+        select(certificate.c.der)
+        .where(certificate.c.serial == row.serial, certificate.c.csr_sha256 == csr_sha256)
+        .order_by(certificate.c.bound_at_utc_ms.desc())
+        .limit(1)
+    )
+    der: bytes = connection.execute(query).scalar_one()
+    return der
+
+
+def _owned(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, list[Owned]]:
+    """Return the channels on file of those meters, by place."""
+    query = select(channel, ied.c.secret).join(ied, ied.c.serial == channel.c.serial)
+    owned: dict[ChannelKey, list[Owned]] = {}
+    for row in connection.execute(query.where(channel.c.meter.in_(sorted(meters)))):
+        one = Owned(row.serial, channel_of(row), row.secret is not None)
+        owned.setdefault(place(one.channel), []).append(one)
+    return owned
+
+
+def _put_channel(connection: Connection, serial: str, new: Channel, owned: Sequence[Owned]) -> None:
+    for other in clashes(new, owned):
+        if other.serial == serial and same_row(new, other.channel):
+            return
+        if not _passes_over(serial, new, other):
+            name = "/".join(filter(None, other.channel.key))
+            raise AlreadyExists(
+                f"channel {name} belongs to IED {other.serial} at that time",
+                items=[Item("channel-taken", f"{name} belongs to {other.serial}")],
+            )
+        closing = update(channel).where(channel.c.id == other.channel.id)
+        connection.execute(closing.values(valid_to_utc=new.valid_from_utc))
+    connection.execute(insert(channel), _channel_row(serial, new))
+
+
+def _passes_over(serial: str, new: Channel, other: Owned) -> bool:
+    """Tell whether a channel may end where the new one begins: its IED is out of service, or is this one itself."""
+    held = other.channel
+    return (other.serial == serial or not other.in_force) and (
+        held.valid_to_utc is None and held.valid_from_utc < new.valid_from_utc
+    )
+
+
+def _channel_row(serial: str, new: Channel) -> dict[str, object]:
+    return {
+        "serial": serial,
+        **new.key._asdict(),
+        "unit": ReadingType.parse(new.key.reading_type).symbol or new.unit,
+        "interval_s": new.interval_s,
+        "zone": new.zone,
+        "valid_from_utc": new.valid_from_utc,
+        "valid_to_utc": new.valid_to_utc,
+    }
+
+
+def _channels(connection: Connection, serial: str) -> tuple[Channel, ...]:
+    query = select(channel).where(channel.c.serial == serial).order_by(channel.c.id)
+    return tuple(channel_of(row) for row in connection.execute(query))
+
+
+def _status(connection: Connection, row: Row[Any]) -> IedStatus:
+    query = select(certificate).where(certificate.c.serial == row.serial).order_by(certificate.c.bound_at_utc_ms)
+    certificates = tuple(
+        CertificateStatus(one.sha256, one.der, one.bound_at_utc_ms, one.revoked_at_utc_ms)
+        for one in connection.execute(query)
+    )
+    state = "revoked" if row.secret is None else "waiting" if row.csr_sha256 is None else "enrolled"
+    channels = _channels(connection, row.serial)
+    newest = max(filter(None, (_newest(connection, one) for one in channels)), default=())
+    return IedStatus(row.serial, row.kind, row.added_at_utc_ms, state, certificates, channels, *newest)
+
+
+def _newest(connection: Connection, one: Channel) -> tuple[int, Position, int] | None:
+    """Return the channel's newest interval end and the entry behind it, by the channel's index."""
+    blocks = interval_block
+    query = (
+        select(blocks.c.last_interval_end_utc, blocks.c.partition, blocks.c.seq, entry.c.recorded_at_utc_ms)
+        .join(entry, and_(entry.c.partition == blocks.c.partition, entry.c.seq == blocks.c.seq))
+        .where(blocks.c.channel_id == one.id)
+        .order_by(blocks.c.first_interval_end_utc.desc(), blocks.c.last_interval_end_utc.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row[0], Position(row[1], row[2]), row[3])

@@ -1,0 +1,271 @@
+"""The reading side: enrolments, known ids, entries, readings, evidence, proofs.
+
+One connection in autocommit, so each select sees the newest commit; a lock makes it safe from any thread, the reactor
+is the usual one. Because the log is append-only, several selects bounded by one data version agree with each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import zstandard
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, false, func, or_, select
+from sqlalchemy.exc import DBAPIError
+
+from gridpost import leaf, log, merkle
+from gridpost.errors import NotFound, StoreUnavailable
+from gridpost.log import Filed, FiledRegister, FiledRun
+from gridpost.model import Channel, ChannelKey, DataVersion, Enrolment, Position, Register
+from gridpost.ports import CurrentReadings, EntryHeader, StoredBlock, StoredReceipt
+from gridpost.versions import DAY_S, JudgedRegister, Run
+
+from .on_file import entry_count, subtrees
+from .sqlite import Dialect
+from .tables import certificate, channel, enrolment_version, entry, interval_block, partition, register_reading
+
+_CHUNK = 500
+
+_FIND = select(entry.c.content_sha256, entry.c.receipt).where(
+    entry.c.message_id == bindparam("message_id"), entry.c.sender == bindparam("sender")
+)
+_CERTIFICATE = select(certificate.c.serial, certificate.c.der, certificate.c.revoked_at_utc_ms).where(
+    certificate.c.sha256 == bindparam("sha256")
+)
+# One look at the end of each partition's key; a GROUP BY would walk the whole log.
+_VERSION = select(
+    partition.c.partition,
+    select(func.max(entry.c.seq)).where(entry.c.partition == partition.c.partition).scalar_subquery(),
+).order_by(partition.c.partition)
+_HEADERS = (
+    select(entry.c.seq, entry.c.sender, entry.c.message_id, entry.c.noun, entry.c.recorded_at_utc_ms)
+    .where(entry.c.partition == bindparam("partition"), entry.c.seq > bindparam("after"))
+    .order_by(entry.c.seq)
+    .limit(bindparam("most"))
+)
+_BLOCKS = (
+    select(interval_block)
+    .where(interval_block.c.partition == bindparam("partition"))
+    .where(interval_block.c.seq.in_(bindparam("seqs", expanding=True)))
+    .order_by(interval_block.c.seq, interval_block.c.line)
+)
+_CHANNELS = select(channel).order_by(channel.c.id)
+
+
+class Reading:
+    """Everything that a store is asked; see `ports.Store` for the promises."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._lock = threading.RLock()
+        self._connection = dialect.reading.connect()
+        self._enrolments: dict[bytes, Enrolment] = {}
+        self._mark: int | None = None
+        self._enrolment_version = -1
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend the reading connection.
+
+        Raises:
+            StoreUnavailable: the database failed; the detail says how.
+        """
+        with self._lock:
+            try:
+                yield self._connection
+            except DBAPIError as problem:
+                raise StoreUnavailable(detail=str(problem.orig)) from problem
+
+    # --- who, and what is known ---
+
+    def enrolment(self, certificate_sha256: bytes) -> Enrolment | None:
+        """Return who the certificate is; from a cache that any change of the enrolments empties."""
+        with self.connection() as connection:
+            self._drop_stale(connection)
+            found = self._enrolments.get(certificate_sha256)
+            if found is not None:
+                return found
+            row = connection.execute(_CERTIFICATE, {"sha256": certificate_sha256}).one_or_none()
+            if row is None:
+                return None  # not cached: strangers must not fill our memory
+            channels = tuple(self.channels(sender=row.serial))
+            found = Enrolment(row.serial, row.der, row.revoked_at_utc_ms, channels)
+            self._enrolments[certificate_sha256] = found
+            return found
+
+    def _drop_stale(self, connection: Connection) -> None:
+        mark = self._dialect.change_mark(connection)
+        if mark is not None and mark == self._mark:
+            return
+        version: int = connection.execute(select(enrolment_version.c.version)).scalar_one()
+        if version != self._enrolment_version:
+            self._enrolments.clear()
+        self._mark, self._enrolment_version = mark, version
+
+    def find(self, sender: str, message_id: str) -> StoredReceipt | None:
+        """See `ports.Store`."""
+        row = self._one(_FIND, {"message_id": message_id, "sender": sender})
+        return None if row is None else StoredReceipt(row.content_sha256, row.receipt)
+
+    def channels(self, sender: str | None = None, meter: str | None = None) -> Sequence[Channel]:
+        """See `ports.Store`."""
+        query = _CHANNELS
+        if sender is not None:
+            query = query.where(channel.c.serial == sender)
+        if meter is not None:
+            query = query.where(channel.c.meter == meter)
+        return [channel_of(row) for row in self._all(query, {})]
+
+    # --- the log ---
+
+    def version(self) -> DataVersion:
+        """See `ports.Store`."""
+        return {row[0]: row[1] for row in self._all(_VERSION, {}) if row[1] is not None}
+
+    def entries(self, after: DataVersion, limit: int) -> Sequence[EntryHeader]:
+        """See `ports.Store`."""
+        return list(islice(self._entries(after, limit), limit))
+
+    def _entries(self, after: DataVersion, limit: int) -> Iterator[EntryHeader]:
+        for number in sorted(self.version()):
+            wanted = {"partition": number, "after": after.get(number, -1), "most": limit}
+            for row in self._all(_HEADERS, wanted):
+                yield EntryHeader(Position(number, row.seq), *row[1:])
+
+    def blocks(self, positions: Sequence[Position]) -> Sequence[StoredBlock]:
+        """See `ports.Store`."""
+        by_partition: dict[int, list[int]] = {}
+        for position in sorted(set(positions)):
+            by_partition.setdefault(position.partition, []).append(position.seq)
+        found: list[StoredBlock] = []
+        for number, seqs in by_partition.items():
+            for start in range(0, len(seqs), _CHUNK):
+                rows = self._all(_BLOCKS, {"partition": number, "seqs": seqs[start : start + _CHUNK]})
+                found += [StoredBlock(Position(row.partition, row.seq), *_run(row)) for row in rows]
+        return found
+
+    def receipt(self, position: Position) -> bytes:
+        """Return an entry's receipt.
+
+        Raises:
+            NotFound: no such entry.
+        """
+        row = self._one(select(entry.c.receipt).where(*_at(position)), {})
+        if row is None:
+            raise NotFound(f"no entry {position.partition}:{position.seq}")
+        return bytes(row.receipt)
+
+    def evidence(self, position: Position) -> bytes:
+        """Return an entry's message as it was received.
+
+        Raises:
+            NotFound: no such entry, or its evidence is no longer kept.
+        """
+        row = self._one(select(entry.c.evidence).where(*_at(position)), {})
+        if row is None or row.evidence is None:
+            raise NotFound(f"no evidence of entry {position.partition}:{position.seq}")
+        return zstandard.ZstdDecompressor().decompress(row.evidence)
+
+    # --- the tree ---
+
+    def root(self, number: int, size: int) -> bytes:
+        """Return the RFC 9162 root over the first `size` entries of a partition."""
+        with self.connection() as connection:
+            _require_size(connection, number, size)
+            return merkle.root(merkle.restore(size, subtrees(connection, number)))
+
+    def inclusion_proof(self, position: Position, size: int) -> tuple[bytes, ...]:
+        """Return the proof that an entry is in the tree of `size`, RFC 9162 section 2.1.3."""
+        with self.connection() as connection:
+            _require_size(connection, position.partition, size)
+            return merkle.inclusion_proof(position.seq, size, subtrees(connection, position.partition))
+
+    def consistency_proof(self, number: int, first: int, second: int) -> tuple[bytes, ...]:
+        """Return the proof that the tree of `second` extends that of `first`, RFC 9162 section 2.1.4."""
+        with self.connection() as connection:
+            _require_size(connection, number, second)
+            return merkle.consistency_proof(first, second, subtrees(connection, number))
+
+    # --- readings ---
+
+    def readings(self, channel_id: int, from_utc: int, to_utc: int, at: DataVersion | None = None) -> CurrentReadings:
+        """See `ports.Store`."""
+        row = self._one(select(channel).where(channel.c.id == channel_id), {})
+        if row is None:
+            raise NotFound(f"no channel {channel_id}")
+        until = self.version() if at is None else at
+        blocks, registers = interval_block, register_reading
+        # A row lies within one UTC day, so one that reaches into the period begins after the day's start before it.
+        runs = self._filed(
+            blocks,
+            and_(
+                blocks.c.channel_id == channel_id,
+                blocks.c.first_interval_end_utc > from_utc // DAY_S * DAY_S,
+                blocks.c.first_interval_end_utc <= to_utc,
+                blocks.c.last_interval_end_utc > from_utc,
+            ),
+            until,
+        )
+        dials = self._filed(
+            registers,
+            and_(registers.c.channel_id == channel_id, registers.c.time_utc.between(from_utc, to_utc)),
+            until,
+        )
+        filed = Filed(
+            [FiledRun(one.recorded_at_utc_ms, Position(one.partition, one.seq), _run(one)) for one in runs],
+            [FiledRegister(one.recorded_at_utc_ms, Position(one.partition, one.seq), _judged(one)) for one in dials],
+        )
+        return log.current_readings(channel_of(row), (from_utc, to_utc), filed)
+
+    def _filed(self, table: Any, where: ColumnElement[bool], until: DataVersion) -> Sequence[Row[Any]]:
+        known = [and_(table.c.partition == number, table.c.seq <= seq) for number, seq in until.items()]
+        query = (
+            select(table, entry.c.recorded_at_utc_ms)
+            .join(entry, and_(entry.c.partition == table.c.partition, entry.c.seq == table.c.seq))
+            .where(where, or_(false(), *known))
+            .order_by(entry.c.recorded_at_utc_ms, table.c.partition, table.c.seq, table.c.line)
+        )
+        return self._all(query, {})
+
+    def _all(self, query: Any, values: Mapping[str, object]) -> Sequence[Any]:
+        with self.connection() as connection:
+            return connection.execute(query, values).all()
+
+    def _one(self, query: Any, values: Mapping[str, object]) -> Row[Any] | None:
+        with self.connection() as connection:
+            return connection.execute(query, values).one_or_none()
+
+
+def channel_of(row: Row[Any]) -> Channel:
+    """Return a row of the channel table as a value."""
+    key = ChannelKey(row.usage_point, row.meter, row.stream, row.reading_type)
+    return Channel(key, row.unit, row.interval_s, row.zone, row.valid_from_utc, row.valid_to_utc, row.id)
+
+
+def _run(row: Row[Any]) -> Run:
+    values = leaf.parse_values(row.interval_values)
+    qualities = leaf.parse_qualities(row.qualities, len(values))
+    return Run(row.channel_id, row.first_interval_end_utc, row.interval_s, values, qualities, row.outcome)
+
+
+def _judged(row: Row[Any]) -> JudgedRegister:
+    (qualities,) = leaf.parse_qualities(row.qualities, 1)
+    return JudgedRegister(Register(row.channel_id, row.reading_type, row.time_utc, row.value, qualities), row.outcome)
+
+
+def _at(position: Position) -> tuple[ColumnElement[bool], ...]:
+    return entry.c.partition == position.partition, entry.c.seq == position.seq
+
+
+def _require_size(connection: Connection, number: int, size: int) -> None:
+    have = entry_count(connection, number)
+    if not 0 <= size <= have:
+        raise NotFound(f"partition {number} has {have} entries, not {size}")
