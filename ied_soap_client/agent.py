@@ -1,0 +1,173 @@
+"""The agent: measure at each boundary, push when it is due, keep an eye on the clock; for years, unattended.
+
+In: a configuration. Out: readings in the spool and at the bus, a journal. Two tasks that share only the spool: a
+silent bus never stops measuring, a silent meter never stops pushing. Plain asyncio, straight-line loops; what a
+boundary brings is measuring.py's, what an answer means push.py's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from gridpost import units
+from gridpost.errors import StoreUnavailable
+from gridpost.model import Quality
+
+from . import config as settings
+from . import register_map as rm
+from .clockwatch import ClockWatch, wall_ms
+from .identity import parties
+from .measuring import Measuring, meters
+from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
+from .spool import Batch, Spool
+from .transport import Transport
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; elsewhere a restart of the machine is not told apart
+_SLICE_S = 1.0
+Say = Callable[..., None]
+
+
+def new_id() -> str:
+    """Return a fresh UUIDv7."""
+    return uuid7(wall_ms(), os.urandom(10))
+
+
+class Agent:
+    """One run of ``gridpost-ied run``."""
+
+    def __init__(self, config: settings.Config, spool: Spool, transport: Transport, say: Say) -> None:
+        """Put the parts together; nothing is read or sent yet.
+
+        Raises:
+            ConfigInvalid, NotFound: meters, channels or identity are not as they must be.
+        """
+        self._config, self._spool, self._say = config, spool, say
+        self._watch = ClockWatch()
+        self._reading = asyncio.Lock()
+        tolerance_s = config.poll.tolerance_s
+        self.measuring = Measuring(spool, meters(config), tolerance_s, wall_ms, new_id, say, spool.stands())
+        impure = Impure(wall_ms, new_id, self._clock_told)
+        self.pusher = Pusher(spool, transport, parties(config), impure, say)
+
+    async def run(self) -> None:
+        """Measure and push until cancelled."""
+        self._start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if self.measuring.meters:
+                    tasks.create_task(self._measure())
+                tasks.create_task(self._push())
+        finally:
+            for meter in self.measuring.meters:
+                meter.link.close()
+
+    def _start(self) -> None:
+        measuring, batch = self.measuring, Batch()
+        self._judge_offset(self._spool.clock_offset_ms())
+        if self._restarted():
+            measuring.event("power-up", self._config.identity.serial, batch)
+            for one in (one for meter in measuring.meters for one in meter.channels):
+                stand = measuring.stands.get(one.channel.key)
+                if stand and wall_ms() // 1000 - stand.end_utc > one.dial.interval_s:
+                    flag = Quality(rm.POWER_FAIL, "this device was restarted")
+                    measuring.stands[one.channel.key] = batch.stands[one.channel.key] = rm.flagged(stand, flag)
+        measuring.keep(batch)
+        self._say(
+            "started", serial=self._config.identity.serial, meters=len(measuring.meters), bus=self._config.bus.url
+        )
+
+    def _restarted(self) -> bool:
+        try:
+            return self._spool.booted(_boot_number())
+        except StoreUnavailable as error:
+            self._say("spool-unavailable", reason=error.reason)
+            return False
+
+    # --- measuring ---------------------------------------------------------------------------------------------------
+
+    async def _measure(self) -> None:
+        while True:
+            end_utc = self.measuring.next_end(wall_ms() // 1000)
+            if await self._until(end_utc):
+                async with self._reading:
+                    await self.measuring.boundary(end_utc)
+
+    async def _until(self, end_utc: int) -> bool:
+        """Wait for a boundary by the wall clock; False when the clock was set meanwhile and the next may be another."""
+        while True:
+            if step_ms := self._watch.step_ms():
+                self._stepped(step_ms)
+                return False
+            left_s = end_utc - wall_ms() / 1000
+            if left_s <= 0:
+                return True
+            await asyncio.sleep(min(left_s, _SLICE_S))
+
+    def _stepped(self, step_ms: int) -> None:
+        detail = f"clock set by {step_ms / 1000:+.1f} s at {units.format_utc(wall_ms() // 1000)}"
+        batch = Batch()
+        self.measuring.event("clock-stepped", self._config.identity.serial, batch, by_ms=str(step_ms))
+        self.measuring.keep(batch)
+        self._say("clock-stepped", by_ms=step_ms)
+        offset_ms = self._spool.clock_offset_ms()
+        if offset_ms:
+            # What the bus told was true of the clock as it was.
+            self._remember_offset(offset_ms - step_ms if abs(offset_ms - step_ms) > CLOCK_LIMIT_MS else 0)
+        self.measuring.clock_changed(detail, all_since_proven=abs(step_ms) > CLOCK_LIMIT_MS)
+
+    def _clock_told(self, offset_ms: int) -> None:
+        """The bus, in a signed refusal of our own attempt, told the time."""
+        known_ms = self._spool.clock_offset_ms()
+        self._say("clock-told", bus_minus_device_ms=offset_ms)
+        self._remember_offset(offset_ms)
+        if abs(offset_ms) > CLOCK_LIMIT_MS and abs(offset_ms - known_ms) > CLOCK_LIMIT_MS:
+            self.measuring.clock_changed(self.measuring.clock_wrong, all_since_proven=True)
+
+    def _remember_offset(self, offset_ms: int) -> None:
+        self._judge_offset(offset_ms)
+        try:
+            self._spool.set_clock_offset_ms(offset_ms)
+        except StoreUnavailable as error:
+            self._say("spool-unavailable", reason=error.reason)
+
+    def _judge_offset(self, offset_ms: int) -> None:
+        wrong = abs(offset_ms) > CLOCK_LIMIT_MS
+        self.measuring.clock_wrong = f"device clock {-offset_ms / 1000:+.0f} s off by the bus" if wrong else ""
+
+    # --- pushing -----------------------------------------------------------------------------------------------------
+
+    async def _push(self) -> None:
+        failures = 0
+        push = self._config.push
+        while True:
+            drained = await self._drain()
+            if drained.unanswered:
+                failures += 1
+                wait_s = backoff_s(failures, push.backoff_first_s, push.backoff_most_s, random.random())
+                await asyncio.sleep(max(wait_s, drained.retry_after_s))
+                continue
+            failures = 0
+            into_s = wall_ms() / 1000 % push.every_s
+            await asyncio.sleep(push.every_s - into_s + random.random() * push.spread_s)
+            async with self._reading:  # what the boundary brings goes along
+                pass
+
+    async def _drain(self) -> Drained:
+        try:
+            return await self.pusher.drain()
+        except StoreUnavailable as error:
+            self._say("spool-unavailable", reason=error.reason)
+            return Drained(unanswered=error.reason)
+
+
+def _boot_number() -> int:
+    """Return a number that is another after each start of the machine; 0 where that cannot be told."""
+    try:
+        return int.from_bytes(hashlib.sha256(_BOOT_ID.read_bytes()).digest()[:6])
+    except OSError:
+        return 0

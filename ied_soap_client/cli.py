@@ -1,0 +1,169 @@
+"""gridpost-ied: the device's commands.
+
+An error of ours is one line with its stable code and what to do; exit 1. A wrong command line is click's; exit 2.
+Everything heavy is imported inside the command that needs it, so that `run` stays small and `--help` quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gridpost.errors import GridpostError
+
+from . import journal
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+_config = click.option(
+    "--config", "file", type=_FILE, default="ied.toml", show_default=True, help="Settings made by 'init'."
+)
+
+
+@click.group()
+@click.version_option(package_name="gridpost")
+def group() -> None:
+    """Gridpost on the device: measures, seals, pushes, and forgets only what is receipted."""
+
+
+def main() -> None:
+    """Run the command line; the installed program `gridpost-ied`."""
+    try:
+        group(prog_name="gridpost-ied")
+    except GridpostError as error:
+        journal.report(error)
+        sys.exit(1)
+
+
+@group.command()
+@click.option("--bus", "url", required=True, metavar="URL", help="The bus, such as https://bus.example.org.")
+@click.option("--code", required=True, metavar="CODE", help="What 'gridpost ied add' printed.")
+@click.option("--channels", type=_FILE, help="The channel table given to 'gridpost ied add'.")
+@click.option("--modbus", metavar="HOST:PORT", help="Expect the table's meters there, as units 1, 2, 3 ...")
+@click.option("--tls-ca", type=_FILE, help="Certificates (PEM) that may vouch for the bus's HTTPS.")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@_json
+def init(as_json: bool, folder: Path, **options: Any) -> None:
+    """Enrol this device at a bus and write its settings into DIR; again after a failure it goes on."""
+    from . import setup
+
+    done = asyncio.run(setup.init(folder, setup.Wishes(**options)))
+    journal.answer(done, as_json, "enrolled as {serial}; settings in {config}")
+    for problem in done["contract"]["problems"]:
+        click.echo(f"warning[contract]: {problem}", err=True)
+
+
+@group.command()
+@_config
+@_json
+def run(file: Path, as_json: bool) -> None:
+    """Measure and push until stopped (SIGTERM or SIGINT)."""
+    from . import running
+
+    running.run(file, journal.Journal(as_json))
+
+
+@group.command()
+@_config
+@_json
+@click.argument("readings", metavar="FILE.csv", type=click.Path(dir_okay=False, allow_dash=True))
+def push(file: Path, as_json: bool, readings: str) -> None:
+    """Send the readings of a CSV file (-: standard input) through the spool."""
+    from . import running
+
+    _finish(running.push(file, _input(readings), journal.Journal(as_json, quiet=True)), as_json)
+
+
+@group.command()
+@_config
+@_json
+@click.option("--out", type=_FILE, required=True, metavar="MESSAGE.xml", help="Where the signed message goes.")
+@click.argument("readings", metavar="FILE.csv", type=click.Path(dir_okay=False, allow_dash=True))
+def seal(file: Path, as_json: bool, out: Path, readings: str) -> None:
+    """Write the readings of a CSV file as one signed message, for another way of transport."""
+    from . import running
+
+    done = running.seal(file, _input(readings), out)
+    journal.answer(done, as_json, "sealed {readings} reading(s) as message {message_id} into {out}")
+
+
+@group.command()
+@_config
+@_json
+def retry(file: Path, as_json: bool) -> None:
+    """Send the messages again that the bus had refused, and whatever else waits."""
+    from . import running
+
+    _finish(running.retry(file, journal.Journal(as_json, quiet=True)), as_json)
+
+
+@group.command()
+@_config
+@_json
+def status(file: Path, as_json: bool) -> None:
+    """Show what waits, what was refused, and the last receipt."""
+    from . import running
+
+    found = running.status(file)
+    journal.answer(
+        found, as_json,
+        "readings waiting {readings_waiting}, messages pending {messages_pending}, refused {messages_refused},"
+        " receipts {receipts}",
+    )  # fmt: skip
+    if not as_json:
+        for message in found["messages"]:
+            if message["state"] == "refused":
+                click.echo(f"refused {message['message_id']} [{message['code']}]: {message['reason']}")
+        if found["last_receipt"]:
+            click.echo("last receipt {message_id} at {recorded_at}".format(**found["last_receipt"]))
+
+
+@group.command()
+@_config
+@_json
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
+def receipts(file: Path, as_json: bool, out: Path) -> None:
+    """Write the signed receipts this device holds as files."""
+    from . import running
+
+    journal.answer(running.receipts(file, out), as_json, "{receipts} receipt(s) in {out}")
+
+
+@group.command()
+@click.option("--meters", "meters_wanted", type=click.IntRange(1, 2000), default=1, show_default=True, help="How many.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65000), default=0, help="First port; 0 takes free ones.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same load.")
+@click.option("--speed", type=click.IntRange(1, 100_000), default=1, show_default=True, help="Times real time.")
+@_json
+def simulate(as_json: bool, **options: Any) -> None:
+    """Run SunSpec meters (model 203, Modbus TCP) with a believable load; each meter is a Modbus unit."""
+    from .simulator import program
+
+    asyncio.run(program.simulate(as_json=as_json, **options))
+
+
+def _input(name: str) -> bytes:
+    try:
+        with click.open_file(name, "rb") as stream:
+            content: bytes = stream.read()
+            return content
+    except OSError as error:
+        raise click.BadParameter(f"{name}: {error.strerror}", param_hint="FILE.csv") from None
+
+
+def _finish(done: dict[str, Any], as_json: bool) -> None:
+    text = "receipted {receipted} message(s), refused {refused}, postponed {postponed}; readings waiting {waiting}"
+    journal.answer(done, as_json, text)
+    if done["unanswered"]:
+        click.echo(
+            f"error[bus-unreachable]: {done['unanswered']}; what waits is sent by the next run or push", err=True
+        )
+    if done["refused"]:
+        click.echo("error[refused]: see 'gridpost-ied status', and 'retry' after the cause is gone", err=True)
+    if done["unanswered"] or done["refused"] or done["postponed"]:
+        sys.exit(1)

@@ -1,0 +1,157 @@
+"""Who this device is: its key, its certificate, the CA it believes; files that `gridpost-ied init` makes.
+
+In: a configuration, or a folder and an enrolment code. Out: a signer and a trusted CA; or, once, key and certification
+request on disk before anything is sent, so that an answer lost on the way locks nobody out (decision 14).
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gridpost import enrolment
+from gridpost.errors import AnswerUntrusted, ConfigInvalid, EnrolmentRefused, NotFound
+from gridpost.wssecurity import KeySigner
+
+from . import config as settings
+from .push import Parties
+from .transport import HttpAnswer, Transport
+
+EST = "/.well-known/est"
+_PEM, _DER = serialization.Encoding.PEM, serialization.Encoding.DER
+
+
+def parties(config: settings.Config) -> Parties:
+    """Load what a message needs: source, signer, CA.
+
+    Raises:
+        NotFound: a file is missing: the device is not enrolled.
+        ConfigInvalid: a file is not what it should be.
+    """
+    key, certificate, ca = (_read(config.path(getattr(config.identity, name))) for name in ("key", "certificate", "ca"))
+    try:
+        trusted = x509.load_pem_x509_certificate(ca).public_bytes(_DER)
+    except ValueError as error:
+        raise ConfigInvalid(f"{config.identity.ca} is no certificate: {error}") from None
+    return Parties(config.identity.serial, KeySigner.from_pem(key, certificate), trusted)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        raise NotFound(f"there is no {file}; enrol this device with 'gridpost-ied init'") from None
+
+
+async def enrol(folder: Path, code: enrolment.Code, transport: Transport) -> None:
+    """Enrol at a bus; run again after any failure it goes on with the same key and the same request.
+
+    Raises:
+        AnswerUntrusted: the bus shows another CA than the code names, or no usable answer.
+        EnrolmentRefused: the bus refuses the code.
+        BusUnreachable: no answer.
+    """
+    request = _request(folder, code.serial)
+    ca = await _trusted_ca(code, transport)
+    headers = {
+        "Content-Type": "application/pkcs10",
+        "Content-Transfer-Encoding": "base64",
+        enrolment.HEADER: enrolment.proof_header(code.serial, code.secret, request),
+    }
+    answer = await transport.post(f"{EST}/simpleenroll", base64.encodebytes(request), headers)
+    _accepted(answer, "enrolment")
+    certificate = _own(enrolment.certificates(answer.content), request, ca)
+    write(folder / "ca.pem", ca.public_bytes(_PEM))
+    write(folder / "ied.pem", certificate.public_bytes(_PEM))
+
+
+def _request(folder: Path, serial: str) -> bytes:
+    """Return this device's certification request (DER), made and saved once, its key before it."""
+    key_file, request_file = folder / "ied.key", folder / "ied.csr"
+    if not key_file.exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        plain = serialization.NoEncryption()
+        write(key_file, key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain))
+    if not request_file.exists():
+        loaded = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, serial)])
+        built = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(loaded, hashes.SHA256())
+        write(request_file, built.public_bytes(_PEM))
+    request = x509.load_pem_x509_csr(request_file.read_bytes())
+    named = str(request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    if named != serial:
+        raise ConfigInvalid(f"{folder} already holds the identity of {named}; use another folder for {serial}")
+    return request.public_bytes(_DER)
+
+
+async def _trusted_ca(code: enrolment.Code, transport: Transport) -> x509.Certificate:
+    answer = await transport.get(f"{EST}/cacerts")
+    _accepted(answer, "the CA certificate")
+    for certificate in enrolment.certificates(answer.content):
+        if enrolment.trusts(code, certificate):
+            return x509.load_der_x509_certificate(certificate)
+    raise AnswerUntrusted(
+        f"{transport.url} shows another CA than the code names: wrong address, a mistyped code, or somebody between"
+    )
+
+
+def _accepted(answer: HttpAnswer, what: str) -> None:
+    if answer.status == EnrolmentRefused.http_status:
+        raise EnrolmentRefused("the bus refuses this code: unknown, or used by another key; ask for a new one")
+    if answer.status != 200:
+        raise AnswerUntrusted(f"the bus answers the request for {what} with HTTP {answer.status}")
+
+
+def _own(certificates: tuple[bytes, ...], request: bytes, ca: x509.Certificate) -> x509.Certificate:
+    """Return the certificate of our key, issued by the trusted CA."""
+    key = x509.load_der_x509_csr(request).public_key()
+    for raw in certificates:
+        certificate = x509.load_der_x509_certificate(raw)
+        if certificate.public_key() == key:
+            try:
+                certificate.verify_directly_issued_by(ca)
+            except (ValueError, TypeError, InvalidSignature) as error:
+                raise AnswerUntrusted("the certificate for this device is not the CA's", detail=str(error)) from None
+            return certificate
+    raise AnswerUntrusted("the enrolment answer holds no certificate for this device's key")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for the owner only; one that exists stays as it is.
+
+    Raises:
+        NotFound: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotFound(f"{folder} cannot be made: {error.strerror}") from None
+
+
+def write(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, for the owner only, and on the disk when this returns.
+
+    Raises:
+        NotFound: its folder does not exist, or it cannot be written there.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise NotFound(f"{file} cannot be written: {error.strerror}") from None

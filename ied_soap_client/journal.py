@@ -1,0 +1,56 @@
+"""What the device says to people and machines: one event, one line; answers of commands; errors.
+
+In: names and values. Out: text or JSON lines. Never a key, a code or a reading's whole message; a line that cannot be
+written is lost and stops nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+
+from gridpost import units
+from gridpost.errors import GridpostError
+
+from .clockwatch import wall_ms
+
+
+class Journal:
+    """Call it with an event's name and its fields."""
+
+    def __init__(self, as_json: bool, *, quiet: bool = False) -> None:
+        """`quiet` sends the journal to standard error, where a command's answer is on standard output."""
+        self._as_json, self._stream = as_json, sys.stderr if quiet else sys.stdout
+
+    def __call__(self, event: str, **fields: object) -> None:
+        """Write one line."""
+        time = units.format_utc_ms(wall_ms())
+        if self._as_json:
+            line = json.dumps({"time": time, "event": event, **fields}, default=str)
+        else:
+            line = " ".join([time, event, *(f"{name}={_plain(value)}" for name, value in fields.items())])
+        with contextlib.suppress(OSError, ValueError):  # a journal nobody reads any more: measuring goes on
+            print(line, file=self._stream, flush=True)
+
+
+def _plain(value: object) -> str:
+    """Quote what would break the line or pretend to be another field (CWE-117)."""
+    text = str(value)
+    return text if text.isascii() and text.isprintable() and not set(text) & set(' "=') else json.dumps(text)
+
+
+def answer(values: Mapping[str, object], as_json: bool, text: str) -> None:
+    """Print a command's answer: `values` as JSON, or `text` filled with them."""
+    print(json.dumps(values, indent=2, default=str) if as_json else text.format(**values), flush=True)
+
+
+def report(error: GridpostError) -> None:
+    """Print an error to standard error: code, reason, each item on a line, what to do."""
+    print(f"error[{error.code}]: {error.reason}", file=sys.stderr)
+    for item in error.items:
+        print(f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]", file=sys.stderr)
+    advice = (type(error).__doc__ or "").splitlines()[0]
+    if advice and advice != error.reason:
+        print(f"  {advice}", file=sys.stderr)

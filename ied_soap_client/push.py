@@ -1,0 +1,208 @@
+"""One message at a time to the bus, until its signed receipt: seal, post, judge the answer, forget or come again.
+
+In: the spool's messages. Out: receipts in the spool, or a time to come back. Nothing blocks the queue: what the bus
+refuses for good is set aside, what it refuses for now is postponed, what nobody answered is sent again as it is, only
+its Security header made new (decisions 17 to 20). Nothing unsigned is believed, and no receipt sets a clock.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from gridpost import exchange
+from gridpost.errors import AFTER_FIX, NEVER, AnswerUntrusted, BusUnreachable, MessageFromFuture, MessageStale
+from gridpost.model import Receipt, Refusal
+from gridpost.ports import Signer
+
+from .outgoing import Draft, Outgoing, Pending
+from .spool import Spool
+from .transport import HttpAnswer, Transport
+
+CLOCK_LIMIT_MS = 60_000  # an interval measured on a clock wrong by more is flagged
+POSTPONE_MS = 60_000  # a message refused for now lets the others pass for so long, then longer, up to 16 min
+CLOCK_TRIES = 3  # seals of one message by a corrected clock before it is postponed like any other
+_CLOCK_CODES = (MessageStale.code, MessageFromFuture.code)
+_SIGNATURE_VALUE = re.compile(rb"<(?:[\w-]+:)?SignatureValue[^>]*>([A-Za-z0-9+/=\s]+)</")
+ACTIONS = {
+    "MeterReadings": "http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings",
+    "EndDeviceEvents": "http://iec.ch/TC57/2011/EndDeviceEvents/CreatedEndDeviceEvents",
+}
+PATH = "/metering"
+
+Say = Callable[..., None]  # event name, then fields
+
+
+class Outcome(Enum):
+    """What became of one attempt."""
+
+    RECEIPTED = "receipted"
+    REFUSED = "refused"  # set aside
+    POSTPONED = "postponed"  # this one later, the next one now
+    CLOCK = "clock"  # the bus told the time: the same message again, now
+    UNANSWERED = "unanswered"  # nothing the bus signed: everything later
+
+
+@dataclass(slots=True)
+class Drained:
+    """What a run through the queue brought."""
+
+    receipted: int = 0
+    refused: int = 0
+    postponed: int = 0
+    unanswered: str = ""  # why the run ended early; empty when the queue was gone through
+    retry_after_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Who speaks to whom.
+
+    Attributes:
+        source: this IED's serial.
+        signer: its key.
+        ca: the CA whose bus certificates are believed, DER.
+    """
+
+    source: str
+    signer: Signer
+    ca: bytes
+
+
+class Pusher:
+    """Empties a spool towards a bus."""
+
+    def __init__(self, spool: Spool, transport: Transport, parties: Parties, impure: Impure, say: Say) -> None:
+        """`say` is told each thing worth a line in the journal."""
+        self._spool, self._outgoing = spool, Outgoing(spool)
+        self._transport, self._parties, self._impure, self._say = transport, parties, impure, say
+
+    async def drain(self) -> Drained:
+        """Send everything that may be sent now, oldest first, until the queue is gone through or the bus is silent.
+
+        Raises:
+            StoreUnavailable: the spool cannot be written; what was receipted before stays so.
+        """
+        drained, clock_tries = Drained(), 0
+        while message := self._next():
+            outcome, reason, retry_after_s = await self._attempt(message)
+            clock_tries = clock_tries + 1 if outcome is Outcome.CLOCK else 0
+            if clock_tries >= CLOCK_TRIES:
+                outcome = Outcome.POSTPONED
+                self._postpone(message)
+            drained.receipted += outcome is Outcome.RECEIPTED
+            drained.refused += outcome is Outcome.REFUSED
+            drained.postponed += outcome is Outcome.POSTPONED
+            if outcome is Outcome.UNANSWERED:
+                drained.unanswered, drained.retry_after_s = reason, retry_after_s
+                return drained
+        return drained
+
+    def draft(self) -> Draft:
+        """Return what a message made now needs."""
+        return Draft(self._parties.source, self._bus_now_ms(), self._impure.new_id)
+
+    def _next(self) -> Pending | None:
+        pending = self._outgoing.next_pending(self._impure.wall_ms())
+        if pending is None and self._outgoing.cut(self.draft()):
+            pending = self._outgoing.next_pending(self._impure.wall_ms())
+        return pending
+
+    def _bus_now_ms(self) -> int:
+        return self._impure.wall_ms() + self._spool.clock_offset_ms()
+
+    async def _attempt(self, message: Pending) -> tuple[Outcome, str, int]:
+        sealed = exchange.seal(message.body, self._parties.signer, self._bus_now_ms())
+        self._outgoing.attempted(message.id)
+        headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{ACTIONS[message.noun]}"'}
+        try:
+            answer = await self._transport.post(PATH, sealed, headers)
+        except BusUnreachable as error:
+            self._say("unanswered", message_id=message.id, reason=error.reason)
+            return Outcome.UNANSWERED, error.reason, 0
+        try:
+            return self._judge(message, signature_digest(sealed), answer), "", 0
+        except AnswerUntrusted as error:
+            reason = f"HTTP {answer.status}: {error.reason}"
+            self._say("unanswered", message_id=message.id, reason=reason, detail=error.detail)
+            return Outcome.UNANSWERED, reason, answer.retry_after_s
+
+    def _judge(self, message: Pending, attempt: bytes, answer: HttpAnswer) -> Outcome:
+        """Act on a verified answer of this very message; anything else is AnswerUntrusted."""
+        trust = exchange.Trust(self._parties.ca, frozenset(self._spool.pins()))
+        opened = exchange.open_answer(answer.content, trust)
+        content = opened.receipt or opened.refusal
+        assert content is not None
+        if content.content_digest != exchange.content_digest(message.body):
+            raise AnswerUntrusted("the answer is signed, but for other content")
+        self._spool.pin(opened.certificate, self._impure.wall_ms())
+        if isinstance(content, Receipt):
+            return self._receipted(message, content, answer.content)
+        return self._refused(message, content, attempt)
+
+    def _receipted(self, message: Pending, receipt: Receipt, raw: bytes) -> Outcome:
+        if receipt.message_id != message.id or receipt.sender != self._parties.source:
+            raise AnswerUntrusted("the receipt is of another message")
+        proven = abs(receipt.recorded_at_utc_ms - self._impure.wall_ms()) <= CLOCK_LIMIT_MS
+        self._outgoing.receipted(receipt, raw, clock_proven=proven)
+        self._say(
+            "receipted", message_id=message.id, size=len(message.body), partition=receipt.position.partition,
+            seq=receipt.position.seq, **receipt.counts._asdict(),
+        )  # fmt: skip
+        return Outcome.RECEIPTED
+
+    def _refused(self, message: Pending, refusal: Refusal, attempt: bytes) -> Outcome:
+        if refusal.retry in (NEVER, AFTER_FIX):
+            self._outgoing.refuse(message.id, refusal.code, refusal.reason)
+            self._say("refused", message_id=message.id, code=refusal.code, reason=refusal.reason)
+            return Outcome.REFUSED
+        if refusal.code in _CLOCK_CODES and refusal.signature_digest == attempt:
+            self._impure.clock_told(refusal.time_utc_ms - self._impure.wall_ms())
+            return Outcome.CLOCK
+        self._say("postponed", message_id=message.id, code=refusal.code, reason=refusal.reason)
+        self._postpone(message)
+        return Outcome.POSTPONED
+
+    def _postpone(self, message: Pending) -> None:
+        wait_ms = POSTPONE_MS << min(message.attempts, 4)
+        self._outgoing.postpone(message.id, self._impure.wall_ms() + wait_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Impure:
+    """What is not a function of its arguments.
+
+    Attributes:
+        wall_ms: this device's clock, UTC milliseconds, right or wrong.
+        new_id: a fresh message id.
+        clock_told: called with bus time minus `wall_ms` when a signed refusal of our very attempt tells it.
+    """
+
+    wall_ms: Callable[[], int]
+    new_id: Callable[[], str]
+    clock_told: Callable[[int], None]
+
+
+def signature_digest(sealed: bytes) -> bytes:
+    """Return SHA-256 of the SignatureValue's octets of a message we sealed: what a refusal of it names."""
+    found = _SIGNATURE_VALUE.search(sealed)
+    assert found is not None
+    return hashlib.sha256(base64.b64decode(found[1])).digest()
+
+
+def uuid7(utc_ms: int, random: bytes) -> str:
+    """Return a UUIDv7 (RFC 9562 section 5.7) of a moment and 10 random octets."""
+    octets = bytearray(utc_ms.to_bytes(6) + random)
+    octets[6] = octets[6] & 0x0F | 0x70
+    octets[8] = octets[8] & 0x3F | 0x80
+    digits = octets.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def backoff_s(failures: int, first_s: int, most_s: int, random: float) -> float:
+    """Return a wait with full jitter: anything up to first x 2^(failures-1), capped; `random` is in 0..1."""
+    return random * min(most_s, first_s << min(failures - 1, 20))

@@ -1,0 +1,100 @@
+"""HTTP to the bus: the only file that imports httpx. Bytes out, bytes in; what they mean is push.py's and enrol.py's.
+
+Proxies come from the usual variables. Redirects are never followed: a message goes where it was meant to go or nowhere.
+An answer is read only up to a cap, so that no answer can fill a small device's memory.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import httpx
+
+from gridpost.errors import BusUnreachable, ConfigInvalid
+
+ANSWER_CAP = 256 << 10
+_TROUBLE = (httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError)
+
+
+class HttpAnswer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    content: bytes
+
+    @property
+    def retry_after_s(self) -> int:
+        """The header Retry-After in seconds, 0 when there is none; a date is not used, clocks differ."""
+        text = self.headers.get("retry-after", "")
+        return min(int(text), 3600) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
+
+
+class Transport:
+    """A kept-alive connection to one bus."""
+
+    def __init__(self, url: str, timeout_s: int = 30, tls_ca: Path | None = None) -> None:
+        """Prepare; nothing is connected yet.
+
+        Raises:
+            ConfigInvalid: `tls_ca` is no file of certificates.
+        """
+        self.url = url.rstrip("/")
+        self._client = httpx.AsyncClient(
+            verify=_context(url, tls_ca),
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=True,
+            limits=httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=120),
+        )
+
+    async def __aenter__(self) -> Transport:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def get(self, path: str) -> HttpAnswer:
+        """Fetch `path` below the bus's address; raises as `post`."""
+        return await self._ask("GET", path, b"", {})
+
+    async def post(self, path: str, content: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+        """Send bytes and return the answer, whatever its status.
+
+        Raises:
+            BusUnreachable: no connection, a broken one, a time-out, or an answer beyond the cap.
+        """
+        return await self._ask("POST", path, content, headers)
+
+    async def _ask(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+        try:
+            async with self._client.stream(method, self.url + path, content=content, headers=headers) as response:
+                body = bytearray()
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > ANSWER_CAP:
+                        raise BusUnreachable(f"the answer of {self.url} is larger than {ANSWER_CAP} bytes")
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return HttpAnswer(response.status_code, names, bytes(body))
+        except _TROUBLE as error:
+            reason = str(error) or type(error).__name__
+            raise BusUnreachable(f"{self.url} does not answer: {reason}") from error
+
+
+def _context(url: str, tls_ca: Path | None) -> ssl.SSLContext:
+    """Plain HTTP gets a context that trusts nobody: loading the machine's certificates would cost a device 10 MB."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if tls_ca:
+            context.load_verify_locations(tls_ca)
+        elif url.startswith("https:"):
+            context.load_default_certs()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigInvalid(f"{tls_ca} is no file of certificates: {error}") from None
+    return context
