@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ctypes
 import hashlib
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -126,6 +128,7 @@ def parse(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Element:
         MessageTooLarge, ForbiddenMarkup, MalformedXml, LimitExceeded: see their docstrings.
     """
     _refuse_by_bytes(raw, limits)
+    _names.make_room(len(raw))
     # A parser for each call: lxml locks a shared one between threads, and making one costs 3 us.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, collect_ids=False,
@@ -169,6 +172,34 @@ def shape(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Envelope:
         certificate=certificate,
         certificate_sha256=hashlib.sha256(certificate).digest(),
     )
+
+
+class _Names(threading.local):
+    """Bounds what strangers can leave behind in lxml.
+
+    Up to version 6, lxml keeps each element, attribute and namespace name it ever met in one dictionary a thread,
+    which only the thread's end frees: a megabyte of made-up names leaves some three behind, for good, unauthenticated.
+    Dropping its entry from the thread's state lets the next parse begin a new one; trees keep the one they were made
+    with. Where lxml has no such entry (one dictionary a parser), nothing happens.
+    """
+
+    BYTES = 4 << 20
+
+    def __init__(self) -> None:
+        self._parsed = 0
+
+    def make_room(self, size: int) -> None:
+        self._parsed += size
+        if self._parsed > self.BYTES:
+            self._parsed = 0
+            state = ctypes.cast(_thread_state(), ctypes.py_object).value
+            state.pop("_ParserDictionaryContext", None)
+
+
+_thread_state = ctypes.pythonapi.PyThreadState_GetDict
+# Not py_object: that would take ownership of a reference the call only lends.
+_thread_state.restype, _thread_state.argtypes = ctypes.c_void_p, []
+_names = _Names()
 
 
 def base64_octets(text: str | None) -> bytes:
