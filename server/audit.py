@@ -27,9 +27,9 @@ class Audit:
         self._clock = clock
         self._refused: Counter[str] = Counter()
 
-    def event(self, name: str, **values: str | int | None) -> None:
+    def event(self, event: str, /, **values: str | int | None) -> None:
         """Write one event. A full disk must not stop the bus, so it is told to standard error instead."""
-        line = json.dumps({"time": format_utc_ms(self._clock()), "event": name, **values}, ensure_ascii=True)
+        line = json.dumps({"time": format_utc_ms(self._clock()), "event": event, **values}, ensure_ascii=True)
         try:
             self._stream.write(line + "\n")
             self._stream.flush()

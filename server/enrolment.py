@@ -111,11 +111,11 @@ class DeviceCA:
 class Enrolments(Protocol):
     """The store's part in an enrolment."""
 
-    def enrolment_secret(self, serial: str) -> bytes | None:
-        """Return the secret of an IED's code; None when there is no such IED."""
+    def enrolment_secret(self, serial: str) -> bytes:
+        """Return the secret of an IED's code; EnrolmentRefused when there is no such IED."""
 
-    def bind_certificate(self, serial: str, csr_sha256: bytes, make: Callable[[], bytes]) -> bytes:
-        """Bind the code to a request and return the DER certificate that stands for it."""
+    def bind_certificate(self, serial: str, csr_sha256: bytes, der: bytes) -> bytes:
+        """Bind the code to its first request and return the certificate that stands for this one."""
 
 
 class Est:
@@ -144,13 +144,10 @@ class Est:
             request = base64.b64decode(b"".join(body.split()), validate=True)
         except binascii.Error:
             raise EnrolmentRefused("the request is not PKCS#10 in base64") from None
-        secret = self._enrolments.enrolment_secret(serial)
-        if secret is None:
-            raise EnrolmentRefused(detail="unknown serial")
-        enrolment.check_proof(header, secret, request)
-        certificate = self._enrolments.bind_certificate(
-            serial, sha256(request).digest(), lambda: self._issue(serial, request)
-        )
+        enrolment.check_proof(header, self._enrolments.enrolment_secret(serial), request)
+        # Made anew each time; for a request seen before, the store answers with the first one.
+        issued = self._issue(serial, request)
+        certificate = self._enrolments.bind_certificate(serial, sha256(request).digest(), issued)
         return enrolment.certs_only([certificate, self._ca.der])
 
     def _issue(self, serial: str, request: bytes) -> bytes:

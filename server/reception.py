@@ -11,6 +11,7 @@ bound to the attempt (decisions 16, 17).
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -49,7 +50,7 @@ class Worker(Protocol):
     async def run(self, size: int, function: Callable[[], T]) -> T:
         """Return `function()`, off the reactor when the message is large."""
 
-    async def settled(self, future: object) -> bytes:
+    async def settled(self, future: Future[bytes]) -> bytes:
         """Return the result of a store's Future."""
 
 

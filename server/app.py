@@ -1,0 +1,309 @@
+"""The assembly: the one file that knows every other, and builds the running bus from a configuration.
+
+In: a `Config`. Out: a `Bus` that starts and stops. Everything is made here and
+handed on by argument; nothing finds anything by import. Stopping is designed first: no new requests, answer those in
+flight, let the readers finish their step, then close the store.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from time import monotonic
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate, TLSVersion
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
+
+from gridpost import tabular
+from gridpost.envelope import DEVICE_LIMITS
+from gridpost.errors import ConfigInvalid, GridpostError, NotFound
+from gridpost.ports import Adapter, Delivery
+from gridpost.wssecurity import KeySigner
+
+from .audit import Audit, open_audit
+from .clock import WatchedClock
+from .config import Config, host_port
+from .day_files import DayFiles
+from .enrolment import DeviceCA, Est, utc_now
+from .readers import DayFileReader, Deliveries
+from .reception import Post, Reception
+from .store import SqlStore, open_store
+from .transports.device_http import DeviceHttpFactory
+from .transports.device_routes import Door
+from .transports.http_values import HttpLimits
+from .zones import zone_of
+
+T = TypeVar("T")
+IN_REACTOR_BYTES = 128 * 1024  # decision 6: above this a message is read in the pool, so that others are not held up
+REFUSALS_FLUSH_S = 5  # decision 8
+_log = Logger()
+
+
+class MonotonicTimer:
+    """The reactor's timer on a clock that never steps: the listener's deadlines depend on it."""
+
+    def __init__(self, reactor: Any) -> None:
+        """Wrap a reactor."""
+        self._reactor = reactor
+
+    def seconds(self) -> float:
+        """Return monotonic seconds."""
+        return monotonic()
+
+    def callLater(self, delay: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Schedule a call, as IReactorTime has it."""
+        return self._reactor.callLater(delay, function, *args, **kwargs)
+
+
+class ReactorWorker:
+    """`reception.Worker` over a Twisted reactor and a pool of one thread."""
+
+    def __init__(self, reactor: Any, pool: ThreadPool) -> None:
+        """Both live as long as the bus."""
+        self._reactor, self._pool = reactor, pool
+
+    async def run(self, size: int, function: Callable[[], T]) -> T:
+        """Return `function()`, from the pool when the message is large."""
+        if size <= IN_REACTOR_BYTES:
+            return function()
+        result: T = await deferToThreadPool(self._reactor, self._pool, function)
+        return result
+
+    async def settled(self, future: Future[bytes]) -> bytes:
+        """Return a store's result; its thread hands it over to the reactor."""
+        if not future.done():
+            waiting: Deferred[None] = Deferred()
+            future.add_done_callback(lambda _: self._reactor.callFromThread(waiting.callback, None))
+            await waiting
+        return future.result()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a bus is made of, once it is opened."""
+
+    config: Config
+    store: SqlStore
+    audit: Audit
+    clock: WatchedClock
+    signer: KeySigner
+    est: Est
+
+
+def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Parts:
+    """Open everything that can fail before a socket is opened.
+
+    Args:
+        config: checked.
+        on_fatal: called from the writer's thread when the store can no longer be trusted to keep anything.
+
+    Raises:
+        NotFound, ConfigInvalid: a file is missing or not what it should be.
+        StoreUnavailable: another `serve` holds the store, or its schema is of another version.
+    """
+    signer = _signer(config)
+    ca = DeviceCA.load(config.path(config.identity.ca_certificate), config.path(config.identity.ca_key))
+    audit: Audit
+    clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
+    audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, clock)
+    store = open_store(config.path(config.bus.database), clock, serve=True, on_fatal=on_fatal)
+    return Parts(config, store, audit, clock, signer, Est(ca, store, utc_now))
+
+
+def _signer(config: Config) -> KeySigner:
+    try:
+        key = config.path(config.identity.key).read_bytes()
+        certificate = config.path(config.identity.certificate).read_bytes()
+    except OSError as error:
+        raise NotFound(f"the bus's identity cannot be read: {error}") from None
+    return KeySigner.from_pem(key, certificate)
+
+
+def day_files(config: Config, store: SqlStore) -> DayFiles:
+    """Return what renders MV-90 days from a store, with the configured site table."""
+    sites = {}
+    if config.mv90.site:
+        try:
+            sites = dict(tabular.sites(config.path(config.mv90.site).read_text(encoding="utf-8-sig")))
+        except OSError as error:
+            raise NotFound(f"the site table cannot be read: {error}") from None
+    return DayFiles(store, adapter("mv90"), sites, zone_of)
+
+
+def adapter(name: str) -> Adapter:
+    """Return the adapter installed under a name in the group ``gridpost.adapters``.
+
+    Raises:
+        NotFound: none is.
+    """
+    made: Adapter = _entry_point("gridpost.adapters", name)()
+    return made
+
+
+def _entry_point(group: str, name: str) -> Any:
+    found = entry_points(group=group, name=name)
+    if not found:
+        raise NotFound(f"no {group.rpartition('.')[2]} named {name!r} is installed")
+    return next(iter(found)).load()
+
+
+class Bus:
+    """The running bus: listeners, readers, housekeeping."""
+
+    def __init__(self, parts: Parts, reactor: Any) -> None:
+        """Nothing runs before `start`."""
+        self._parts, self._reactor = parts, reactor
+        self._pool = ThreadPool(1, 1, "large messages")
+        self._readers_pool = ThreadPool(1, 1, "readers")
+        self._factories: list[DeviceHttpFactory] = []
+        self._ports: list[Any] = []  # IListeningPort; zope's interfaces carry no self for mypy
+        self._loops: list[LoopingCall] = []
+        config = parts.config
+        limits = DEVICE_LIMITS.raised(config.listen.body_limit)
+        post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits)
+        self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
+        self._reader: tuple[DayFileReader, Deliveries] | None = None
+        if config.mv90.enabled:
+            delivery: Delivery = _entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
+            files = day_files(config, parts.store)
+            self._reader = (
+                DayFileReader("mv90", parts.store, files, config.mv90.grace_h),
+                Deliveries("mv90", parts.store, delivery),
+            )
+
+    async def start(self) -> list[str]:
+        """Start everything and return the addresses listened on, such as ``http://127.0.0.1:8080``.
+
+        Raises:
+            ConfigInvalid: an address cannot be bound, or the process may not open enough files.
+        """
+        _check_open_files(self._parts.config.listen.connections)
+        self._pool.start()
+        self._readers_pool.start()
+        listen = self._parts.config.listen
+        addresses = []
+        for scheme, address in (("http", listen.http), ("https", listen.https)):
+            if address:
+                addresses.append(await self._listen(scheme, address))
+        self._every(REFUSALS_FLUSH_S, self._flush_refusals)
+        if self._reader:
+            self._every(self._parts.config.mv90.poll_s, self._read_log)
+        self._parts.audit.event("started", addresses=" ".join(addresses))
+        return addresses
+
+    async def stop(self) -> None:
+        """Stop in order: the doors, the messages in flight, the readers, the store."""
+        for port in self._ports:
+            await (port.stopListening() or succeed(None))
+        for factory in self._factories:
+            await factory.stop()
+        for loop in self._loops:
+            running = loop.deferred if loop.running else None
+            if loop.running:
+                loop.stop()
+            if running is not None:
+                await running
+        self._flush_refusals()
+        self._readers_pool.stop()
+        self._pool.stop()
+        self._parts.audit.event("stopped")
+        self._parts.store.close()
+
+    async def _listen(self, scheme: str, address: str) -> str:
+        parts, listen = self._parts, self._parts.config.listen
+        door = Door(self._reception, parts.est, parts.audit, scheme, listen.public_url, parts.store.is_healthy)
+        limits = HttpLimits(
+            body=listen.body_limit,
+            connections=listen.connections,
+            connections_per_peer=listen.connections_per_peer,
+        )
+        factory = DeviceHttpFactory(door.routes(), MonotonicTimer(self._reactor), limits, parts.audit.refused)
+        try:
+            port = await self._endpoint(scheme, address).listen(factory)
+        except OSError as error:
+            raise ConfigInvalid(f"cannot listen on {address}: {error}") from None
+        self._factories.append(factory)
+        self._ports.append(port)
+        host = port.getHost()
+        return f"{scheme}://{f'[{host.host}]' if ':' in host.host else host.host}:{host.port}"
+
+    def _endpoint(self, scheme: str, address: str) -> Any:
+        host, port = host_port(address)
+        if scheme == "https":
+            return SSL4ServerEndpoint(self._reactor, port, _tls(self._parts.config), interface=host)
+        kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
+        return kind(self._reactor, port, interface=host)
+
+    def _every(self, seconds: int, function: Callable[[], Any]) -> None:
+        loop = LoopingCall(function)
+        loop.clock = self._reactor
+        loop.start(seconds, now=False)
+        self._loops.append(loop)
+
+    def _flush_refusals(self) -> None:
+        taken = self._parts.audit.take_refusals()
+        if taken:
+            self._parts.store.add_refusals(taken)
+
+    def _read_log(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._read_log_once())
+
+    async def _read_log_once(self) -> None:
+        """One step of the reader and its deliveries, off the reactor; a failure is told and tried again next time."""
+        assert self._reader is not None
+        reader, deliveries = self._reader
+        audit, now = self._parts.audit, self._parts.clock()
+        try:
+            more = True
+            while more:
+                outcome = await deferToThreadPool(self._reactor, self._readers_pool, reader.step, now)
+                for name, losses in outcome.files:
+                    audit.event("file-rendered", name=name, losses=losses)
+                for day, reason in outcome.dead:
+                    audit.event("dead-letter", reader=reader.name, meter=day.meter, date=day.date, reason=reason)
+                more = outcome.entries > 0
+            for name, place in await deferToThreadPool(self._reactor, self._readers_pool, deliveries.step, now):
+                audit.event("file-delivered", name=name, place=place)
+        except GridpostError as error:
+            audit.event("reader-failed", reader=reader.name, code=error.code, reason=error.reason)
+        except Exception:
+            # A defect in one step must be seen and must not end the readers: the next step starts from the cursor.
+            _log.failure("reader {name} failed", name=reader.name)
+            audit.event("reader-failed", reader=reader.name, code="internal-error", reason="see the process log")
+
+
+def _tls(config: Config) -> CertificateOptions:
+    """TLS 1.2 and later, with session tickets: resumption saves 40 % of a handshake (facts/http-listener.md)."""
+    try:
+        certificate = config.path(config.listen.tls_certificate).read_bytes()
+        key = config.path(config.listen.tls_key).read_bytes()
+        private = PrivateCertificate.loadPEM(key + b"\n" + certificate)
+    except (OSError, ValueError) as error:
+        raise ConfigInvalid(f"the HTTPS certificate cannot be used: {error}") from None
+    return CertificateOptions(
+        privateKey=private.privateKey.original,
+        certificate=private.original,
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+        enableSessionTickets=True,
+    )
+
+
+def _check_open_files(connections: int) -> None:
+    """Raise the soft limit on open files as far as needed and allowed."""
+    needed = connections + 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= needed or soft == resource.RLIM_INFINITY:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise ConfigInvalid(f"{connections} connections need {needed} open files and only {hard} are allowed: "
+                            "raise LimitNOFILE or lower listen.connections")  # fmt: skip
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,80 @@
+"""gridpost: the bus's commands. One file a noun in `commands/`, loaded only when named.
+
+So `convert`, `validate` and `--help` start without Twisted, the store or zeep. An error of ours is one line with its
+stable code and what to do; exit 1. A wrong command line is click's; exit 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from gridpost.errors import GridpostError
+
+
+class Entry(NamedTuple):
+    """Where a command lives, and its one line in --help (so that help needs no import)."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "init": Entry("init", "Write a new bus's configuration, keys and database."),
+    "serve": Entry("serve", "Run the bus."),
+    "status": Entry("status", "Count what the bus holds and show how far each reader is."),
+    "ied": Entry("ied", "Enrol, list, show and revoke devices."),
+    "export": Entry("export", "Write files from the store."),
+    "convert": Entry("convert", "Convert between mdef, nem12, csv and cim; needs no bus."),
+    "validate": Entry("validate", "Check messages and documents against the schemas; needs no bus."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group over COMMANDS."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's module."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = import_module(f".commands.{entry.module}", __package__).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(package_name="gridpost")
+def group() -> None:
+    """Gridpost, the signed post office between meters and the utility's offices."""
+
+
+def main() -> None:
+    """Run the command line; the installed program `gridpost`."""
+    try:
+        group(prog_name="gridpost")
+    except GridpostError as error:
+        report(error)
+        sys.exit(1)
+
+
+def report(error: GridpostError) -> None:
+    """Print an error to standard error: code, reason, what to do, each item on a line."""
+    print(f"error[{error.code}]: {error.reason}", file=sys.stderr)
+    for item in error.items:
+        print(f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]", file=sys.stderr)
+    advice = (type(error).__doc__ or "").splitlines()[0]
+    if advice and advice != error.reason:
+        print(f"  {advice}", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""gridpost init DIR: a new bus, ready to serve: configuration, device CA, the bus's identity, an empty database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import click
+
+from gridpost.errors import AlreadyExists
+
+from .. import config as configuration
+from ..enrolment import DeviceCA, make_ca, utc_now
+from ..store import create
+from .output import done, json_option
+
+CONFIG = "gridpost.toml"
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--id", "bus_id", default="bus", show_default=True, help="The bus's name: Source in its answers.")
+@click.option("--http", default="0.0.0.0:80", show_default=True, help="Address and port of the device listener.")
+@json_option
+def command(folder: Path, bus_id: str, http: str, as_json: bool) -> None:
+    """Make FOLDER with gridpost.toml, a device CA, the bus's key and an empty database.
+
+    FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent.
+    """
+    configuration.host_port(http)
+    if folder.exists() and any(folder.iterdir()):
+        raise AlreadyExists(f"{folder} is not empty; choose a new folder, nothing was changed")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".gridpost-", dir=folder.parent))
+    try:
+        _fill(work, bus_id, http)
+        if folder.exists():
+            folder.rmdir()
+        work.rename(folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    done(
+        as_json,
+        {"config": str(folder / CONFIG), "ca_certificate": str(folder / "ca.pem")},
+        f"made {folder}: configuration, device CA, the bus's key, database\n"
+        f"next: gridpost ied add SERIAL --channels FILE --config {folder / CONFIG}\n"
+        f"      gridpost serve --config {folder / CONFIG}",
+    )
+
+
+def _fill(folder: Path, bus_id: str, http: str) -> None:
+    now = utc_now()
+    ca = make_ca(f"Gridpost device CA of {bus_id}", now)
+    bus = DeviceCA(*ca).issue_bus(bus_id, now)
+    identity = configuration.Identity()
+    secrets = {identity.ca_key: ca.key, identity.key: bus.key}
+    public = {identity.ca_certificate: ca.certificate, identity.certificate: bus.certificate}
+    settings = {"bus": {"id": bus_id}, "listen": {"http": http}, "mv90": {"directory": configuration.Mv90().directory}}
+    public[CONFIG] = configuration.render(settings).encode()
+    for name, content in secrets.items():
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+    for name, content in public.items():
+        (folder / name).write_bytes(content)
+    (folder / configuration.Mv90().directory).mkdir()
+    create(folder / configuration.Bus().database)
+    folder.chmod(0o755)

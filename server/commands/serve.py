@@ -1,0 +1,82 @@
+"""gridpost serve: run the bus until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet import epollreactor, error
+
+from gridpost.errors import GridpostError
+
+from .. import config as configuration
+from ..cli import report
+from .output import config_option, done, json_option
+
+
+@click.command("serve")
+@config_option
+@json_option
+def command(config_file: Path, as_json: bool) -> None:
+    """Run the bus: take messages, store them, answer with signed receipts, write billing files.
+
+    SIGTERM or Ctrl-C stops it once the messages in flight are answered.
+    """
+    config = configuration.load(config_file)
+    try:
+        epollreactor.install()
+    except error.ReactorAlreadyInstalledError:
+        raise AssertionError("something imported the reactor before serve could choose epoll") from None
+    from twisted.internet import reactor
+
+    from ..app import Bus, open_parts
+
+    failed: list[GridpostError | str] = []
+    parts = open_parts(config, lambda reason: _call(reactor, _fatal, reactor, failed, reason))
+    bus = Bus(parts, reactor)
+    _run(reactor, bus, failed, as_json)
+    for failure in failed:
+        if isinstance(failure, GridpostError):
+            report(failure)
+        else:
+            click.echo(f"error[store-unavailable]: {failure}", err=True)
+    if failed:
+        raise SystemExit(1)
+
+
+def _run(reactor: Any, bus: Any, failed: list[GridpostError | str], as_json: bool) -> None:
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
+
+    async def start() -> None:
+        addresses = await bus.start()
+        lines = "\n".join(f"listening on {address}   WSDL: {address}/metering?wsdl" for address in addresses)
+        done(as_json, {"addresses": addresses, "pid": os.getpid()}, lines)
+
+    def on_failure(failure: Failure) -> None:
+        if not isinstance(failure.value, GridpostError):
+            failure.printTraceback()
+        failed.append(failure.value if isinstance(failure.value, GridpostError) else str(failure.value))
+        reactor.callWhenRunning(reactor.stop)
+
+    def stopping() -> Any:
+        return Deferred.fromCoroutine(bus.stop())
+
+    reactor.addSystemEventTrigger("before", "shutdown", stopping)
+    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(start()).addErrback(on_failure))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    reactor.run()
+
+
+def _call(reactor: Any, function: Any, *args: Any) -> None:
+    reactor.callFromThread(function, *args)
+
+
+def _fatal(reactor: Any, failed: list[GridpostError | str], reason: str) -> None:
+    """The store can keep nothing more: stop at once rather than pretend (facts/security.md 2.7)."""
+    failed.append(f"the store failed and the bus stopped: {reason}")
+    if reactor.running:
+        reactor.stop()

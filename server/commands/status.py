@@ -1,0 +1,68 @@
+"""gridpost status: what the bus holds and how far its readers are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gridpost.units import format_utc_ms
+
+from .. import config as configuration
+from ..store import Status
+from .output import config_option, done, json_option, opened
+
+
+@click.command("status")
+@config_option
+@json_option
+def command(config_file: Path, as_json: bool) -> None:
+    """Count entries, readings, missing intervals, conflicts and refusals, and show each reader's cursor."""
+    with opened(configuration.load(config_file)) as store:
+        status, missing = store.status(), store.missing_intervals()
+    result = _result(status, missing)
+    if as_json:
+        done(True, result, "")
+        return
+    console = Console()
+    counts = Table("count", "", title="store")
+    for name, value in result.items():
+        if not isinstance(value, dict | list):
+            counts.add_row(name.replace("_", " "), str(value))
+    console.print(counts)
+    refusals = Table("refused", "times", title="refusals")
+    for code, times in sorted(status.refusals.items()):
+        refusals.add_row(code, str(times))
+    console.print(refusals)
+    readers = Table("reader", "cursor", "entries behind", "files waiting", "dead letters", title="readers")
+    for reader in result["readers"]:
+        readers.add_row(*(str(value) for value in reader.values()))
+    console.print(readers)
+
+
+def _result(status: Status, missing: int) -> dict[str, Any]:
+    newest = status.newest_recorded_at_utc_ms
+    return {
+        "entries": status.entries,
+        "interval_values": status.interval_values,
+        "register_readings": status.register_readings,
+        "events": status.events,
+        "missing_intervals": missing,
+        "gaps_reported": status.gaps,
+        "conflicts": status.conflicts,
+        "newest_recorded_at": format_utc_ms(newest) if newest else None,
+        "refusals": dict(status.refusals),
+        "readers": [
+            {
+                "reader": reader.reader,
+                "cursor": ",".join(f"{partition}:{seq}" for partition, seq in sorted(reader.version.items())),
+                "lag": reader.lag,
+                "waiting": reader.waiting,
+                "dead_letters": reader.dead_letters,
+            }
+            for reader in status.readers
+        ],
+    }

@@ -1,0 +1,106 @@
+"""What the device listener serves: messages, the contract, enrolment, health. Each handler is thin and ends elsewhere.
+
+In: whole, checked HTTP requests. Out: HTTP answers. Messages go to `reception`, certification requests to the device
+CA; the WSDL and its schemas are static. No header but Host is used, and that only to complete the WSDL where no public
+address is configured; X-Forwarded-* are never read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+from gridpost import check, enrolment, schemas
+from gridpost.errors import GridpostError, PeerFault
+
+from ..audit import Audit
+from ..enrolment import Est
+from ..reception import Arrival, Reception
+from .http_values import PLAIN_TEXT, Request, Response, Route
+
+METERING = "/metering"
+EST = "/.well-known/est"
+PKCS10, PKCS7 = "application/pkcs10", "application/pkcs7-mime; smime-type=certs-only"
+_EST_BODY = 16_384
+_ADDRESS = "http://localhost/metering"
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the handlers lead to.
+
+    Attributes:
+        reception: takes messages.
+        est: takes certification requests.
+        audit: hears of enrolments.
+        scheme: ``http`` or ``https``: which listener this is.
+        public_url: the address put into the WSDL; empty: from the Host header.
+        is_healthy: whether a message could be taken now.
+    """
+
+    reception: Reception
+    est: Est
+    audit: Audit
+    scheme: str
+    public_url: str
+    is_healthy: Callable[[], bool]
+
+    def routes(self) -> list[Route]:
+        """Return the listener's table."""
+        files = [Route("GET", f"/{name}", self.document) for name in schemas.documents() if name.endswith(".xsd")]
+        return [
+            Route("POST", METERING, self.message),
+            Route("GET", METERING, self.wsdl),
+            *files,
+            Route("GET", f"{EST}/cacerts", self.cacerts),
+            Route("POST", f"{EST}/simpleenroll", self.simpleenroll, (PKCS10,), _EST_BODY),
+            Route("GET", "/health", self.health),
+        ]
+
+    async def message(self, request: Request) -> Response:
+        """POST /metering: the corridor."""
+        action = request.headers.get("soapaction", "").strip().strip('"')
+        reply = await self.reception.receive(request.body, Arrival(check.HTTP, request.peer, action))
+        headers = {"Retry-After": "30"} if reply.status == 503 else {}
+        return Response(reply.status, reply.body, headers=headers)
+
+    def wsdl(self, request: Request) -> Response:
+        """GET /metering?wsdl, with the address the caller can reach us at."""
+        if request.query.lower() != "wsdl":
+            return Response(404, b"the service description is at /metering?wsdl\n", PLAIN_TEXT)
+        host = request.headers.get("host", "")
+        address = self.public_url or (f"{self.scheme}://{host}{METERING}" if _HOST.match(host) else _ADDRESS)
+        text = schemas.documents()[schemas.WSDL_NAME].replace(f'"{_ADDRESS}"'.encode(), quoteattr(address).encode())
+        return Response(200, text)
+
+    def document(self, request: Request) -> Response:
+        """GET a schema, at the address the WSDL names relative to itself."""
+        return Response(200, schemas.documents()[request.path[1:]])
+
+    def cacerts(self, request: Request) -> Response:
+        """GET the device CA; whoever holds a code compares its fingerprint."""
+        return Response(200, self.est.cacerts(), PKCS7, {"Content-Transfer-Encoding": "base64"})
+
+    def simpleenroll(self, request: Request) -> Response:
+        """POST a certification request."""
+        header = request.headers.get(enrolment.HEADER.lower(), "")
+        try:
+            answer = self.est.simpleenroll(request.body, header)
+        except GridpostError as error:
+            self.audit.refused(error.code, request.peer, error.detail or error.reason, serial=_claimed(header))
+            reason = error.reason if isinstance(error, PeerFault) else ""
+            return Response(error.http_status, f"{error.code}: {reason}\n".encode(), PLAIN_TEXT)
+        self.audit.event("enrolled", serial=_claimed(header), peer=request.peer)
+        return Response(200, answer, PKCS7, {"Content-Transfer-Encoding": "base64"})
+
+    def health(self, request: Request) -> Response:
+        """GET /health: 200 while a message could be stored, else 503."""
+        healthy = self.is_healthy()
+        return Response(200 if healthy else 503, b"ok\n" if healthy else b"store unavailable\n", PLAIN_TEXT)
+
+
+def _claimed(header: str) -> str:
+    return enrolment.serial_of(header)[:64]
