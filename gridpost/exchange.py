@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ObjectIdentifier
 
 from . import answers, messages, schemas, units, wssecurity
@@ -181,7 +181,7 @@ def check_bus(certificate: bytes, trust: Trust) -> None:
         loaded = x509.load_der_x509_certificate(certificate)
         loaded.verify_directly_issued_by(x509.load_der_x509_certificate(trust.ca))
         usages = loaded.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound) as error:
         raise SignatureInvalid(detail=f"signer is not issued by the pinned CA: {error}") from None
     if BUS_KEY_USAGE not in usages:
         raise SignatureInvalid(detail="signer is no bus")

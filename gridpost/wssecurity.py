@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -42,6 +42,9 @@ ECDSA_HASHES: Mapping[str, hashes.HashAlgorithm] = {ns.ECDSA_SHA256: hashes.SHA2
 CURVES = {"secp256r1": 32, "secp384r1": 48}  # name -> octets of r and of s
 RSA_BITS = range(2048, 8193)
 SMALLEST_EXPONENT = 65537
+SIGNED_INFO_CHILDREN = range(4, 6)  # CanonicalizationMethod, SignatureMethod, two or three References
+MOST_PREFIXES = 32
+LONGEST_TEXT = 512
 
 
 class Verified(NamedTuple):
@@ -75,17 +78,25 @@ def _verify(envelope: Envelope, certificate: bytes) -> Verified:
     _check_token(envelope.token)
     signed_info, value, key_info = _children(envelope.signature, "SignedInfo", "SignatureValue", "KeyInfo")
     _check_key_info(key_info, envelope.token)
-    c14n, method, *references = list(signed_info)
+    # All of SignedInfo is bounded before it is canonicalised, and the key has spoken before the Body is: a stranger
+    # who copied a certificate buys one small c14n and one public-key operation.
+    _require(len(signed_info) in SIGNED_INFO_CHILDREN, f"{len(signed_info)} children of SignedInfo")
+    c14n, method, *elements = list(signed_info)
     prefixes = _c14n_prefixes(c14n, "CanonicalizationMethod")
     _require(method.tag == ns.q(ns.DS, "SignatureMethod") and not len(method), "SignatureMethod")
+    references = tuple(_read_reference(element) for element in elements)
+    parts = _resolve(references, envelope)
+    _require(not len(value), "SignatureValue's shape")
     signature = base64_octets(value.text)
     _check_signature(public_key(certificate), method.get("Algorithm", ""), signature, canonical(signed_info, prefixes))
-    covered = _check_references(references, envelope)
-    return Verified(covered, hashlib.sha256(signature).digest(), created)
+    for reference, part in zip(references, parts, strict=True):
+        _check_digest(reference, part)
+    return Verified(references, hashlib.sha256(signature).digest(), created)
 
 
 def _check_timestamp(timestamp: Element) -> int:
     """Created is mandatory; Expires, where given, is later and otherwise ignored (decision 4)."""
+    _require(not any(len(child) for child in timestamp), "Timestamp's children")
     times = {child.tag: child.text or "" for child in timestamp}
     created, expires = ns.q(ns.WSU, "Created"), ns.q(ns.WSU, "Expires")
     _require(len(times) == len(timestamp) and set(times) in ({created}, {created, expires}), "Timestamp's children")
@@ -112,32 +123,33 @@ def _check_key_info(key_info: Element, token: Element) -> None:
     _require(reference.get("ValueType", ns.X509V3) == ns.X509V3 and not len(reference), "KeyInfo's reference")
 
 
-def _check_references(elements: list[Element], envelope: Envelope) -> tuple[Reference, ...]:
-    targets = {f"#{part.get(WSU_ID)}": part for part in (envelope.body, envelope.timestamp, envelope.token)}
-    _require(2 <= len(elements) <= 3, f"{len(elements)} references")
-    covered: list[Reference] = []
-    for element in elements:
-        _require(element.tag == ns.q(ns.DS, "Reference"), "SignedInfo's children")
-        part = targets.pop(element.get("URI", ""), None)
-        if part is None or not part.get(WSU_ID):
-            raise SignatureInvalid(detail="reference to something else, or twice")
-        covered.append(_check_reference(element, part))
-    _require(f"#{envelope.body.get(WSU_ID)}" not in targets, "Body is not signed")
-    _require(f"#{envelope.timestamp.get(WSU_ID)}" not in targets, "Timestamp is not signed")
-    return tuple(covered)
-
-
-def _check_reference(element: Element, part: Element) -> Reference:
-    _require(set(element.attrib) <= {"URI", "Id"}, "Reference's attributes")
+def _read_reference(element: Element) -> Reference:
+    _require(element.tag == ns.q(ns.DS, "Reference") and set(element.attrib) <= {"URI", "Id"}, "Reference's shape")
     transforms, method, value = _children(element, "Transforms", "DigestMethod", "DigestValue")
     (transform,) = _children(transforms, "Transform")
     prefixes = _c14n_prefixes(transform, "Transform")
-    algorithm = method.get("Algorithm", "")
-    _require(algorithm in DIGESTS and not len(method) and not len(value), "digest algorithm")
-    digest = hashlib.new(DIGESTS[algorithm], canonical(part, prefixes)).digest()
-    _require(hmac.compare_digest(digest, base64_octets(value.text)), f"digest of {part.tag}")
-    stated = "".join((value.text or "").split())
-    return Reference(element.get("URI", ""), ns.EXC_C14N, " ".join(prefixes), algorithm, stated)
+    algorithm, uri, digest = method.get("Algorithm", ""), element.get("URI", ""), value.text or ""
+    _require(algorithm in DIGESTS and not len(method), "digest algorithm")
+    _require(digest.isascii() and not len(value), "DigestValue's shape")
+    # It is echoed in the receipt and kept with it.
+    _require(len(uri) <= LONGEST_TEXT and len(digest) <= LONGEST_TEXT, "Reference's length")
+    return Reference(uri, ns.EXC_C14N, " ".join(prefixes), algorithm, "".join(digest.split()))
+
+
+def _resolve(references: tuple[Reference, ...], envelope: Envelope) -> list[Element]:
+    """By identity, each part once: Body and Timestamp must be among them, the token may."""
+    targets = {f"#{part.get(WSU_ID)}": part for part in (envelope.token, envelope.timestamp, envelope.body)}
+    parts = [targets.pop(reference.uri, None) for reference in references]
+    if any(part is None or not part.get(WSU_ID) for part in parts):
+        raise SignatureInvalid(detail="reference to something else, or twice")
+    _require(envelope.body in parts, "Body is not signed")
+    _require(envelope.timestamp in parts, "Timestamp is not signed")
+    return parts
+
+
+def _check_digest(reference: Reference, part: Element) -> None:
+    digest = hashlib.new(DIGESTS[reference.digest_algorithm], canonical(part, reference.prefix_list.split())).digest()
+    _require(hmac.compare_digest(digest, base64_octets(reference.digest_value)), f"digest of {part.tag}")
 
 
 def _c14n_prefixes(element: Element, name: str) -> list[str]:
@@ -147,8 +159,10 @@ def _c14n_prefixes(element: Element, name: str) -> list[str]:
         return []
     (inclusive,) = _children(element, "InclusiveNamespaces", space=ns.EXC_C14N)
     _require(list(inclusive.attrib) == ["PrefixList"] and not len(inclusive), "InclusiveNamespaces")
-    prefixes: list[str] = inclusive.get("PrefixList", "").split()
-    return prefixes
+    text: str = inclusive.get("PrefixList", "")
+    # Each prefix is looked up for each element of the part, so their number is a price.
+    _require(text.isascii() and len(text) <= LONGEST_TEXT and len(text.split()) <= MOST_PREFIXES, "PrefixList")
+    return text.split()
 
 
 def _check_signature(key: PublicKey, algorithm: str, signature: bytes, data: bytes) -> None:
@@ -178,8 +192,8 @@ def public_key(certificate: bytes) -> PublicKey:
     """
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
-    except ValueError:
-        raise SignatureInvalid(detail="token is no certificate") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise SignatureInvalid(detail="token is no certificate with a key we know") from None
     return accepted(key)
 
 
