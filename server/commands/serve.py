@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,6 @@ def _run(reactor: Any, bus: Any, failed: list[GridpostError | str], as_json: boo
 
     reactor.addSystemEventTrigger("before", "shutdown", stopping)
     reactor.callWhenRunning(lambda: Deferred.fromCoroutine(start()).addErrback(on_failure))
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     reactor.run()
 
 
