@@ -73,6 +73,7 @@ _MAX_REASON = 400
 _WIDE = 4000
 _MANY_ERRORS = 100
 _per_thread = threading.local()
+_compiling = threading.Lock()  # lxml finds imports through a loader of the whole process while it compiles
 
 
 @lru_cache(maxsize=1)
@@ -92,7 +93,8 @@ def load() -> etree.XMLSchema:
     """
     schema = getattr(_per_thread, "schema", None)
     if schema is None:
-        schema = _per_thread.schema = _compile()
+        with _compiling:
+            schema = _per_thread.schema = _compile()
     return schema
 
 
