@@ -53,6 +53,7 @@ class Verified(NamedTuple):
     references: tuple[Reference, ...]
     signature_digest: bytes  # SHA-256 of the SignatureValue's octets
     created_utc_ms: int
+    body: bytes = b""  # the Body's octets as digested, where no PrefixList added to them
 
 
 def verify(envelope: Envelope, certificate: bytes) -> Verified:
@@ -89,9 +90,10 @@ def _verify(envelope: Envelope, certificate: bytes) -> Verified:
     _require(not len(value), "SignatureValue's shape")
     signature = base64_octets(value.text)
     _check_signature(public_key(certificate), method.get("Algorithm", ""), signature, canonical(signed_info, prefixes))
-    for reference, part in zip(references, parts, strict=True):
-        _check_digest(reference, part)
-    return Verified(references, hashlib.sha256(signature).digest(), created)
+    octets = [_check_digest(reference, part) for reference, part in zip(references, parts, strict=True)]
+    at = parts.index(envelope.body)
+    body = b"" if references[at].prefix_list else octets[at]
+    return Verified(references, hashlib.sha256(signature).digest(), created, body)
 
 
 def _check_timestamp(timestamp: Element) -> int:
@@ -138,18 +140,20 @@ def _read_reference(element: Element) -> Reference:
 
 def _resolve(references: tuple[Reference, ...], envelope: Envelope) -> list[Element]:
     """By identity, each part once: Body and Timestamp must be among them, the token may."""
-    targets = {f"#{part.get(WSU_ID)}": part for part in (envelope.token, envelope.timestamp, envelope.body)}
+    known = (envelope.token, envelope.timestamp, envelope.body)
+    targets = {f"#{name}": part for part in known if (name := part.get(WSU_ID))}
     parts = [targets.pop(reference.uri, None) for reference in references]
-    if any(part is None or not part.get(WSU_ID) for part in parts):
-        raise SignatureInvalid(detail="reference to something else, or twice")
+    _require(None not in parts, "reference to something else, or twice")
     _require(envelope.body in parts, "Body is not signed")
     _require(envelope.timestamp in parts, "Timestamp is not signed")
     return parts
 
 
-def _check_digest(reference: Reference, part: Element) -> None:
-    digest = hashlib.new(DIGESTS[reference.digest_algorithm], canonical(part, reference.prefix_list.split())).digest()
+def _check_digest(reference: Reference, part: Element) -> bytes:
+    octets = canonical(part, reference.prefix_list.split())
+    digest = hashlib.new(DIGESTS[reference.digest_algorithm], octets).digest()
     _require(hmac.compare_digest(digest, base64_octets(reference.digest_value)), f"digest of {part.tag}")
+    return octets
 
 
 def _c14n_prefixes(element: Element, name: str) -> list[str]:
