@@ -141,16 +141,16 @@ def _compile() -> etree.XMLSchema:
     return etree.XMLSchema(etree.fromstring(driver, parser, base_url=_BASE_URL))
 
 
-def _is_wide(element: Any) -> bool:
-    return bool(element.xpath(f"boolean(descendant-or-self::*/*[{_WIDE}])"))
+_is_wide = etree.XPath(f"boolean(descendant-or-self::*/*[{_WIDE}])")
 
 
 def _stream(element: Any) -> list[str]:
     parser = etree.XMLParser(schema=load(), no_network=True, resolve_entities=False, load_dtd=False)
     try:
         etree.fromstring(etree.tostring(element, with_tail=False), parser)
-    except etree.XMLSyntaxError:
-        return [entry.message for entry in parser.error_log]
+    except etree.XMLSyntaxError as error:
+        # Never an empty list for a failure: that would read as valid.
+        return [entry.message for entry in parser.error_log] or [str(error)]
     return []
 
 
