@@ -113,12 +113,17 @@ def decode(payload: Element) -> Receipt | Refusal:
     try:
         if payload.tag in _RESPONSES:
             schemas.validate(payload)
-            return _decode_receipt(payload[2][0])
+            return _decode_receipt(_receipt_of(payload))
         if payload.tag == ns.q(ns.SOAP11, "Fault"):
-            return _decode_refusal(_fault_message(payload))
+            return _decode_refusal(_fault_message(payload), payload.findtext("faultstring") or "")
     except (SchemaInvalid, EnvelopeShape, ValueError) as error:
         raise AnswerUntrusted(detail=f"answer is signed but not of its schema: {error}") from None
     raise AnswerUntrusted(detail=f"answer is signed but no receipt: {payload.tag[:200]}")
+
+
+def _receipt_of(response: Element) -> Element:
+    (receipt,) = response.iterfind(f"{{*}}Payload/{_R}Receipt")  # the schema lets an answer have no Payload
+    return receipt
 
 
 def _decode_receipt(element: Element) -> Receipt:
@@ -147,7 +152,7 @@ def _fault_message(fault: Element) -> Element:
     return details[0]
 
 
-def _decode_refusal(message: Element) -> Refusal:
+def _decode_refusal(message: Element, stated: str) -> Refusal:
     refusal = message.find(f"{_F}Refusal")
     if refusal is None:
         raise EnvelopeShape(detail="fault message without a Refusal")
@@ -159,7 +164,7 @@ def _decode_refusal(message: Element) -> Refusal:
     return Refusal(
         code=text[f"{_F}code"],
         retry=text[f"{_F}retry"],
-        reason=items[0][1] if items else "",
+        reason=stated.strip().removeprefix(f"{text[f'{_F}code']}: "),
         content_digest=base64_octets(text[f"{_F}contentDigest"]),
         signature_digest=base64_octets(text[f"{_F}signatureDigest"]),
         time_utc_ms=units.parse_utc_ms(text[f"{_F}time"]),
