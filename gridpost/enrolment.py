@@ -8,7 +8,6 @@ gives the messages: PKCS#10 in, certs-only PKCS#7 out, both base64. Whoever make
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -16,6 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
 
@@ -70,7 +70,7 @@ def parse_code(text: str) -> Code:
     coded = coded.replace("-", "").replace(" ", "").upper()
     try:
         octets = base64.b32decode(coded + "=" * (-len(coded) % 8)) if len(coded) == _BASE32_LENGTH else b""
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is a letter outside ASCII
         octets = b""
     if len(octets) != SECRET_OCTETS + FINGERPRINT_OCTETS:
         raise ConfigInvalid("the enrolment code is mistyped: expected SERIAL.XXXX… as 'gridpost ied add' printed it")
@@ -100,7 +100,7 @@ def check_proof(header: str, secret: bytes, request: bytes) -> None:
         EnrolmentRefused: it does not match.
     """
     expected = proof_header(serial_of(header), secret, request)
-    if not hmac.compare_digest(expected.encode(), header.encode()):
+    if not hmac.compare_digest(expected.encode(errors="replace"), header.encode(errors="replace")):
         raise EnrolmentRefused(detail="proof does not match")
 
 
@@ -118,6 +118,6 @@ def certificates(body: bytes) -> tuple[bytes, ...]:
     """
     try:
         loaded = pkcs7.load_der_pkcs7_certificates(base64.b64decode(b"".join(body.split()), validate=True))
-    except (ValueError, binascii.Error):
+    except (ValueError, UnsupportedAlgorithm):
         raise AnswerUntrusted("the bus's enrolment answer is no PKCS#7 of certificates") from None
     return tuple(certificate.public_bytes(serialization.Encoding.DER) for certificate in loaded)
