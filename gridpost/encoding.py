@@ -7,10 +7,12 @@ these bytes as they are; `tests/core/test_messages.py` holds every encoding agai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import groupby
 
 from . import ns, units
+from .errors import CannotRepresent
 from .model import (
     CreatedMeterReadings,
     EndDeviceEvent,
@@ -22,17 +24,29 @@ from .model import (
     RegisterReading,
 )
 
+# What XML 1.0 section 2.2 has no way to write; a sealed message with one would be refused as malformed for ever.
+_UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 
 def encode(message: Message) -> bytes:
-    """Return a message as the Body's child, in exclusive canonical form, UTF-8."""
+    """Return a message as the Body's child, in exclusive canonical form, UTF-8.
+
+    Raises:
+        CannotRepresent: a text holds a character that XML cannot, such as a control character.
+    """
     if isinstance(message, CreatedMeterReadings):
         namespace, content = ns.METER_READINGS_MESSAGE, encode_readings(message.readings)
     else:
         namespace, content = ns.END_DEVICE_EVENTS_MESSAGE, _encode_events(message.events)
     name = f"Created{message.header.noun}"
-    return (
-        f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>'
-    ).encode()
+    return _octets(f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>')
+
+
+def _octets(text: str) -> bytes:
+    found = _UNSAYABLE.search(text)
+    if found:
+        raise CannotRepresent(f"the character {found[0]!r} has no place in XML, at {text[: found.start()][-40:]!r}")
+    return text.encode()
 
 
 def encode_header(header: Header) -> str:
@@ -138,5 +152,9 @@ def attribute(value: str) -> str:
 
 
 def encode_meter_readings(readings: Readings) -> bytes:
-    """Return a 61968-9 MeterReadings document (``cim`` in `gridpost convert`), UTF-8 with its XML declaration."""
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + encode_readings(readings).encode() + b"\n"
+    """Return a 61968-9 MeterReadings document (``cim`` in `gridpost convert`), UTF-8 with its XML declaration.
+
+    Raises:
+        CannotRepresent: as `encode`.
+    """
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + _octets(encode_readings(readings)) + b"\n"
