@@ -164,10 +164,19 @@ class SqlStore(Reading, Enrolments):
         with self.connection() as connection:
             return outbox.read_cursor(connection, reader)
 
-    def pending(self, limit: int) -> list[OutboxItem]:
+    def pending(self, limit: int, reader: str | None = None) -> list[OutboxItem]:
         """Return up to `limit` files that wait for delivery, oldest first; dead letters are left out."""
         with self.connection() as connection:
-            return outbox.pending(connection, limit)
+            return outbox.pending(connection, limit, reader)
+
+    def rendered(self, reader: str, stem: str) -> list[outbox.Rendered]:
+        """Return the revisions ``<stem><digits>.<suffix>`` a reader ever queued, oldest first."""
+        with self.connection() as connection:
+            return outbox.rendered(connection, reader, stem)
+
+    def is_healthy(self) -> bool:
+        """Tell whether `record` would be taken now."""
+        return self._writer is not None and self._writer.is_healthy()
 
     def dead_letters(self) -> list[DeadLetter]:
         """Return what was given up, oldest first."""

@@ -7,6 +7,7 @@ the reading connection. A reader's cursor and the files it rendered move in one 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +23,13 @@ from .tables import cursor, dead_letter, entry, outbox, partition, refusal
 
 _DEAD = exists().where(dead_letter.c.reader == outbox.c.reader, dead_letter.c.subject == outbox.c.name)
 _WAITING = and_(outbox.c.delivered_at_utc_ms.is_(None), ~_DEAD)
+
+
+class Rendered(NamedTuple):
+    """A file that was queued once."""
+
+    name: str
+    sha256: bytes
 
 
 class DeadLetter(NamedTuple):
@@ -88,10 +96,19 @@ def advance(
             connection.execute(insert(outbox), _outbox_row(reader, item, now_utc_ms))
 
 
-def pending(connection: Connection, limit: int) -> list[OutboxItem]:
-    """Return the oldest files that wait for delivery and are not given up."""
-    rows = connection.execute(select(outbox).where(_WAITING).order_by(outbox.c.id).limit(limit))
+def pending(connection: Connection, limit: int, reader: str | None = None) -> list[OutboxItem]:
+    """Return the oldest files, of one reader or all, that wait for delivery and are not given up."""
+    query = select(outbox).where(_WAITING).order_by(outbox.c.id).limit(limit)
+    rows = connection.execute(query if reader is None else query.where(outbox.c.reader == reader))
     return [OutboxItem(row.reader, row.name, row.content, row.sha256, parse_version(row.version)) for row in rows]
+
+
+def rendered(connection: Connection, reader: str, stem: str) -> list[Rendered]:
+    """Return the revisions of a file, ``<stem><digits>.<suffix>``, oldest first, delivered or not."""
+    query = select(outbox.c.name, outbox.c.sha256).where(outbox.c.reader == reader).order_by(outbox.c.id)
+    named = query.where(outbox.c.name >= stem, outbox.c.name < stem + ":")  # ":" is the character after "9"
+    revision = re.compile(re.escape(stem) + r"[0-9]+\.[^.]+\Z")
+    return [Rendered(*row) for row in connection.execute(named) if revision.match(row.name)]
 
 
 def delivered(connection: Connection, key: tuple[str, str], place: str, at_utc_ms: int) -> None:
@@ -111,8 +128,12 @@ def delivered(connection: Connection, key: tuple[str, str], place: str, at_utc_m
 
 
 def give_up(connection: Connection, letter: DeadLetter) -> None:
-    """File a dead letter; a file of that name is no longer pending."""
-    connection.execute(insert(dead_letter), letter._asdict())
+    """File a dead letter; a file of that name is no longer pending. A subject already given up stays as it is."""
+    same = select(dead_letter.c.id).where(
+        dead_letter.c.reader == letter.reader, dead_letter.c.subject == letter.subject
+    )
+    if connection.execute(same).first() is None:
+        connection.execute(insert(dead_letter), letter._asdict())
 
 
 def dead_letters(connection: Connection) -> list[DeadLetter]:

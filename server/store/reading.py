@@ -52,6 +52,16 @@ _BLOCKS = (
     .where(interval_block.c.seq.in_(bindparam("seqs", expanding=True)))
     .order_by(interval_block.c.seq, interval_block.c.line)
 )
+_SPANS = (
+    select(
+        interval_block.c.channel_id,
+        interval_block.c.first_interval_end_utc,
+        interval_block.c.last_interval_end_utc,
+        interval_block.c.interval_s,
+    )
+    .where(interval_block.c.outcome == "stored")
+    .order_by(interval_block.c.channel_id, interval_block.c.first_interval_end_utc)
+)
 _CHANNELS = select(channel).order_by(channel.c.id)
 
 
@@ -224,6 +234,18 @@ class Reading:
             [FiledRegister(one.recorded_at_utc_ms, Position(one.partition, one.seq), _judged(one)) for one in dials],
         )
         return log.current_readings(channel_of(row), (from_utc, to_utc), filed)
+
+    def missing_intervals(self) -> int:
+        """Return how many intervals lack a value between the first and the last one stored of each channel."""
+        missing, edge = 0, (0, 0)  # channel and the last interval end covered so far
+        with self.connection() as connection:
+            for row in connection.execute(_SPANS):
+                first, last = row.first_interval_end_utc, row.last_interval_end_utc
+                if row.channel_id == edge[0]:
+                    missing += max(0, first - edge[1] - row.interval_s) // row.interval_s
+                    last = max(last, edge[1])
+                edge = (row.channel_id, last)
+        return missing
 
     def _filed(self, table: Any, where: ColumnElement[bool], until: DataVersion) -> Sequence[Row[Any]]:
         known = [and_(table.c.partition == number, table.c.seq <= seq) for number, seq in until.items()]

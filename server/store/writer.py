@@ -128,6 +128,10 @@ class Writer:
         future: Future[T] = Future()
         return self._queued(Job(work, future), future)
 
+    def is_healthy(self) -> bool:
+        """Tell whether the writer takes work: the store has not failed."""
+        return self._poison is None
+
     def close(self) -> None:
         """Write what is queued, then stop; returns when the thread has ended."""
         self._queue.close()
