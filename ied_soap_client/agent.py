@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from gridpost.model import Quality
 
 from . import config as settings
 from . import register_map as rm
-from .clockwatch import ClockWatch, wall_ms
+from .clockwatch import ClockWatch, Machine, wall_ms
 from .identity import parties
 from .measuring import Measuring, meters
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
@@ -40,18 +39,21 @@ def new_id() -> str:
 class Agent:
     """One run of ``gridpost-ied run``."""
 
-    def __init__(self, config: settings.Config, spool: Spool, transport: Transport, say: Say) -> None:
+    def __init__(
+        self, config: settings.Config, spool: Spool, transport: Transport, say: Say, machine: Machine | None = None
+    ) -> None:
         """Put the parts together; nothing is read or sent yet.
 
         Raises:
             ConfigInvalid, NotFound: meters, channels or identity are not as they must be.
         """
         self._config, self._spool, self._say = config, spool, say
-        self._watch = ClockWatch()
+        self._machine = machine or Machine()
+        self._watch = ClockWatch(self._machine)
         self._reading = asyncio.Lock()
-        tolerance_s = config.poll.tolerance_s
-        self.measuring = Measuring(spool, meters(config), tolerance_s, wall_ms, new_id, say, spool.stands())
-        impure = Impure(wall_ms, new_id, self._clock_told)
+        wall = self._machine.wall_ms
+        self.measuring = Measuring(spool, meters(config), config.poll.tolerance_s, wall, new_id, say, spool.stands())
+        impure = Impure(wall, new_id, self._clock_told)
         self.pusher = Pusher(spool, transport, parties(config), impure, say)
 
     async def run(self) -> None:
@@ -73,7 +75,7 @@ class Agent:
             measuring.event("power-up", self._config.identity.serial, batch)
             for one in (one for meter in measuring.meters for one in meter.channels):
                 stand = measuring.stands.get(one.channel.key)
-                if stand and wall_ms() // 1000 - stand.end_utc > one.dial.interval_s:
+                if stand and self._machine.wall_ms() // 1000 - stand.end_utc > one.dial.interval_s:
                     flag = Quality(rm.POWER_FAIL, "this device was restarted")
                     measuring.stands[one.channel.key] = batch.stands[one.channel.key] = rm.flagged(stand, flag)
         measuring.keep(batch)
@@ -92,7 +94,7 @@ class Agent:
 
     async def _measure(self) -> None:
         while True:
-            end_utc = self.measuring.next_end(wall_ms() // 1000)
+            end_utc = self.measuring.next_end(self._machine.wall_ms() // 1000)
             if await self._until(end_utc):
                 async with self._reading:
                     await self.measuring.boundary(end_utc)
@@ -103,13 +105,13 @@ class Agent:
             if step_ms := self._watch.step_ms():
                 self._stepped(step_ms)
                 return False
-            left_s = end_utc - wall_ms() / 1000
+            left_s = end_utc - self._machine.wall_ms() / 1000
             if left_s <= 0:
                 return True
             await asyncio.sleep(min(left_s, _SLICE_S))
 
     def _stepped(self, step_ms: int) -> None:
-        detail = f"clock set by {step_ms / 1000:+.1f} s at {units.format_utc(wall_ms() // 1000)}"
+        detail = f"clock set by {step_ms / 1000:+.1f} s at {units.format_utc(self._machine.wall_ms() // 1000)}"
         batch = Batch()
         self.measuring.event("clock-stepped", self._config.identity.serial, batch, by_ms=str(step_ms))
         self.measuring.keep(batch)
@@ -148,12 +150,12 @@ class Agent:
             drained = await self._drain()
             if drained.unanswered:
                 failures += 1
-                wait_s = backoff_s(failures, push.backoff_first_s, push.backoff_most_s, random.random())
+                wait_s = backoff_s(failures, push.backoff_first_s, push.backoff_most_s, self._machine.random())
                 await asyncio.sleep(max(wait_s, drained.retry_after_s))
                 continue
             failures = 0
-            into_s = wall_ms() / 1000 % push.every_s
-            await asyncio.sleep(push.every_s - into_s + random.random() * push.spread_s)
+            into_s = self._machine.wall_ms() / 1000 % push.every_s
+            await asyncio.sleep(push.every_s - into_s + self._machine.random() * push.spread_s)
             async with self._reading:  # what the boundary brings goes along
                 pass
 

@@ -6,8 +6,10 @@ say is the agent's.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 STEP_MS = 2000  # what NTP slews within a second stays far below
 
@@ -23,13 +25,22 @@ def steady_ms() -> int:
     return time.clock_gettime_ns(clock) // 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the agent asks of the machine: two clocks and chance."""
+
+    wall_ms: Callable[[], int] = wall_ms
+    steady_ms: Callable[[], int] = steady_ms
+    random: Callable[[], float] = random.random
+
+
 class ClockWatch:
     """Looks at both clocks."""
 
-    def __init__(self, wall: Callable[[], int] = wall_ms, steady: Callable[[], int] = steady_ms) -> None:
+    def __init__(self, machine: Machine) -> None:
         """Begin; the first look compares with now."""
-        self._wall, self._steady = wall, steady
-        self._offset_ms = wall() - steady()
+        self._wall, self._steady = machine.wall_ms, machine.steady_ms
+        self._offset_ms = self._wall() - self._steady()
 
     def step_ms(self) -> int:
         """Return by how much the wall clock was set since the last look; 0 for less than `STEP_MS`."""

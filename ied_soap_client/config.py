@@ -23,7 +23,10 @@ from .zones import zone_of
 
 
 def _setting(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"meaning": meaning})
+    metadata = {"meaning": meaning, "default": default}
+    return (
+        field(default_factory=dict, metadata=metadata) if default == {} else field(default=default, metadata=metadata)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ def _toml_tables(file: Path) -> dict[str, Any]:
 def _section(kind: type, table: Any, where: str) -> Any:
     if not isinstance(table, dict):
         raise ConfigInvalid(f"{where} is not a section")
-    known = {item.name: item.default for item in fields(kind)}
+    known = {item.name: item.metadata["default"] for item in fields(kind)}
     for name, value in table.items():
         if name not in known:
             raise ConfigInvalid(f"{where} unknown key {name}; known are {', '.join(known)}")
@@ -263,7 +266,7 @@ def _rendered(title: str, kind: type, given: Mapping[str, Any]) -> list[str]:
     lines = [f"# {(kind.__doc__ or '').splitlines()[0]}", title]
     for item in fields(kind):
         lines.append(f"# {item.metadata['meaning']}")
-        value = _toml(given.get(item.name, item.default))
+        value = _toml(given.get(item.name, item.metadata["default"]))
         lines.append(f"{'' if item.name in given else '# '}{item.name} = {value}")
     return [*lines, ""]
 

@@ -26,6 +26,7 @@ from .transport import HttpAnswer, Transport
 CLOCK_LIMIT_MS = 60_000  # an interval measured on a clock wrong by more is flagged
 POSTPONE_MS = 60_000  # a message refused for now lets the others pass for so long, then longer, up to 16 min
 CLOCK_TRIES = 3  # seals of one message by a corrected clock before it is postponed like any other
+PATIENCE = 3  # unsigned answers to one message before the next is tried first
 _CLOCK_CODES = (MessageStale.code, MessageFromFuture.code)
 _SIGNATURE_VALUE = re.compile(rb"<(?:[\w-]+:)?SignatureValue[^>]*>([A-Za-z0-9+/=\s]+)</")
 ACTIONS = {
@@ -129,6 +130,8 @@ class Pusher:
         except AnswerUntrusted as error:
             reason = f"HTTP {answer.status}: {error.reason}"
             self._say("unanswered", message_id=message.id, reason=reason, detail=error.detail)
+            if message.attempts >= PATIENCE:
+                self._postpone(message)  # something between may dislike this very message: let others try
             return Outcome.UNANSWERED, reason, answer.retry_after_s
 
     def _judge(self, message: Pending, attempt: bytes, answer: HttpAnswer) -> Outcome:
