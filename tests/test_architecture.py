@@ -42,6 +42,8 @@ PURE = {
 STATED = {
     ("schemas", "importlib"),  # finds the packaged schemas
     ("schemas", "threading"),  # threading.local: an lxml schema must not be shared between threads
+    ("envelope", "ctypes"),  # lets go of the names lxml keeps for ever; no call in or out of the process
+    ("envelope", "threading"),  # threading.local: lxml keeps them by thread
     ("ports", "concurrent"),  # Future is how the writer's answer is typed
     ("testing_store", "concurrent"),
     ("testing_store", "threading"),  # a fake of the store behaves as the store does
