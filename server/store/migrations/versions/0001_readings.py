@@ -92,14 +92,14 @@ def upgrade() -> None:
     _log()
     _rows()
     _outward()
-    view = _INTERVAL_VALUE.get(op.get_bind().dialect.name)
+    view = _INTERVAL_VALUE.get(op.get_context().dialect.name)
     if view:
         op.execute(view)
 
 
 def downgrade() -> None:
     """Drop everything: there is no earlier schema."""
-    if op.get_bind().dialect.name in _INTERVAL_VALUE:
+    if op.get_context().dialect.name in _INTERVAL_VALUE:
         op.execute("DROP VIEW interval_value")
     for table in ("refusal", "dead_letter", "outbox", "cursor", "event", "register_reading", "interval_block"):
         op.drop_table(table)
