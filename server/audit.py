@@ -1,14 +1,16 @@
 """The audit log: one JSON line an event, for people who must know later who was refused and why.
 
 What goes in: event names and plain values, never secrets, keys or message content. Control characters are escaped by
-JSON, so one event is one line whatever a stranger sent (CWE-117). Refusals are also counted by code; the counts go to
+JSON and long values cut, so one event is one short line whatever a stranger sent (CWE-117). Refusals are also counted by code; the counts go to
 the store every few seconds, and a crash may lose the last of them (decision 8).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,28 +20,36 @@ from gridpost.ports import Clock
 from gridpost.units import format_utc_ms
 
 
+LONGEST = 400  # characters of a value; a signed message id may be as long as a message
+
+
 class Audit:
-    """Writes events and counts refusals. Not thread-safe: call it in the reactor."""
+    """Writes events from any thread; counts refusals in the reactor."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         """`stream` takes whole lines; see `open_audit`."""
         self._stream = stream
         self._clock = clock
+        self._lock = threading.Lock()
         self._refused: Counter[str] = Counter()
 
     def event(self, event: str, /, **values: str | int | None) -> None:
         """Write one event. A full disk must not stop the bus, so it is told to standard error instead."""
-        line = json.dumps({"time": format_utc_ms(self._clock()), "event": event, **values}, ensure_ascii=True)
-        try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except OSError as error:
-            print(f"audit log: {error.strerror}: {line}", file=sys.stderr)
+        cut = {name: value[:LONGEST] if isinstance(value, str) else value for name, value in values.items()}
+        line = json.dumps({"time": format_utc_ms(self._clock()), "event": event, **cut}, ensure_ascii=True)
+        with self._lock:
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except OSError as error:
+                # Standard error may be on that disk, or a pipe without a reader: then nobody is left to be told.
+                with contextlib.suppress(OSError):
+                    print(f"audit log: {error.strerror}: {line}", file=sys.stderr)
 
     def refused(self, code: str, peer: str, detail: str = "", **values: str | int | None) -> None:
         """Write a refusal with its inner cause, and count it."""
         self._refused[code] += 1
-        self.event("refused", code=code, peer=peer, detail=detail[:400], **values)
+        self.event("refused", code=code, peer=peer, detail=detail, **values)
 
     def take_refusals(self) -> Mapping[str, int]:
         """Return the counts since the last call."""
