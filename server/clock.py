@@ -7,6 +7,7 @@ never fall is the writer's promise, not this one's.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -25,12 +26,14 @@ class WatchedClock:
         """`on_step` is told by how many milliseconds the wall clock moved against the monotonic one."""
         self._on_step = on_step
         self._wall_ns, self._monotonic_ns = wall_ns, monotonic_ns
+        self._lock = threading.Lock()  # the reactor and the writer's thread both ask
         self._offset_ms = self._difference_ms()
 
     def __call__(self) -> int:
         """Return UTC milliseconds."""
-        offset = self._difference_ms()
-        step, self._offset_ms = offset - self._offset_ms, offset
+        with self._lock:
+            offset = self._difference_ms()
+            step, self._offset_ms = offset - self._offset_ms, offset
         if abs(step) > STEP_MS:
             self._on_step(step)
         return self._wall_ns() // 1_000_000
