@@ -7,6 +7,7 @@ to the file. Unknown keys are errors: a mistyped limit must not silently be no l
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -117,15 +118,16 @@ def _section(kind: type, table: Any, where: str) -> Any:
 
 
 def _check(config: Config, file: Path) -> None:
-    positive = {
-        "listen.body_limit": config.listen.body_limit,
-        "listen.connections": config.listen.connections,
-        "listen.connections_per_peer": config.listen.connections_per_peer,
-        "mv90.poll_s": config.mv90.poll_s,
+    least = {
+        "listen.body_limit": (config.listen.body_limit, 1),
+        "listen.connections": (config.listen.connections, 1),
+        "listen.connections_per_peer": (config.listen.connections_per_peer, 1),
+        "mv90.poll_s": (config.mv90.poll_s, 1),
+        "mv90.grace_h": (config.mv90.grace_h, 0),
     }
-    for name, value in positive.items():
-        if value < 1:
-            raise ConfigInvalid(f"{file}: {name} must be at least 1")
+    for name, (value, smallest) in least.items():
+        if value < smallest:
+            raise ConfigInvalid(f"{file}: {name} must be at least {smallest}")
     if config.listen.https and not (config.listen.tls_certificate and config.listen.tls_key):
         raise ConfigInvalid(f"{file}: listen.https needs listen.tls_certificate and listen.tls_key")
     if not (config.listen.http or config.listen.https):
@@ -167,4 +169,5 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # JSON's escapes are TOML's too; only DEL must be escaped in TOML and is not in JSON.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
