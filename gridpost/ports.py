@@ -90,7 +90,7 @@ class CurrentReadings:
         channel: whose.
         block: one value an interval, ascending ends, gaps absent; interval_s is the channel's.
         positions: the entry behind each value of `block`.
-        registers: ascending; the first stored at each moment.
+        registers: ascending; the current version at each moment, both edges of the period included.
         conflicts: interval ends at which a conflicting version is on file.
         newest_recorded_at_utc_ms: of all entries used; 0 when none.
     """

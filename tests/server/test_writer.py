@@ -392,6 +392,13 @@ def test_a_store_kept_busy_by_another_process_is_refused_not_fatal(path, store, 
     assert fatal == []
 
 
+def test_a_commit_is_synced_before_it_is_one(store):
+    """A power cut cannot be had here; the two settings that survive one can be asked for (SQLite, PRAGMA)."""
+    with store._dialect.writing.connect() as connection:
+        asked = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("journal_mode", "synchronous")]
+    assert asked == ["wal", 2]  # 2 is FULL: the log is synced at each commit
+
+
 # --- the schema ------------------------------------------------------------------------------------------------------
 
 
