@@ -197,7 +197,7 @@ class FileInvalid(PeerFault):
 
 
 class CannotRepresent(PeerFault):
-    """The target format cannot hold what the source has; each loss is listed. Without --strict it converts anyway."""
+    """The target format cannot hold what the source has; each loss is listed. A site table may give what is missing."""
 
     code = "cannot-represent"
 
@@ -218,6 +218,12 @@ class AlreadyExists(PeerFault):
     """It exists already and would be overwritten."""
 
     code = "already-exists"
+
+
+class FileUnwritable(PeerFault):
+    """The file cannot be written there: check the folder, the rights and the space. Nothing half written is left."""
+
+    code = "file-unwritable"
 
 
 class EnrolmentRefused(PeerFault):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from gridpost import units
 from gridpost.errors import FileInvalid, Item
-from gridpost.model import ChannelKey, IntervalBlock, Qualities, Readings, ReadingType, Site
+from gridpost.model import ChannelKey, IntervalBlock, Readings, ReadingType, Site
 from gridpost.ports import FormatOptions, Parsed
 
 from . import tables
@@ -228,35 +228,40 @@ def _trimmed(fields: Sequence[str], most: int) -> tuple[str, ...]:
 
 
 def _blocks(streams: Sequence[_Stream], items: list[Item]) -> list[IntervalBlock]:
+    """Return a block a stream; what is wrong with a day goes to `items`."""
     seen: dict[tuple[ChannelKey, int], int] = {}
     blocks = []
     for stream in streams:
-        ends: list[int] = []
-        values: list[str | None] = []
-        qualities: list[Qualities] = []
+        days = []
         for day in stream.days:
+            first = seen.setdefault((stream.key, day.start_utc), day.line)
             try:
-                first = seen.setdefault((stream.key, day.start_utc), day.line)
-                if first != day.line:
-                    raise invalid(day.line, f"repeats the day of line {first}")
-                codes = _codes(day)
+                days.append((day, _codes(day, first)))
             except FileInvalid as error:
                 items += error.items
-                continue
-            length_s = stream.minutes * 60
-            ends += range(day.start_utc + length_s, day.start_utc + 86400 + 1, length_s)
-            values += [None if _is_null(code) else value for value, code in zip(day.values, codes, strict=True)]
-            qualities += [
-                tables.null_qualities(value, code) if _is_null(code) else tables.qualities(code)
-                for value, code in zip(day.values, codes, strict=True)
-            ]
-        if ends:
-            blocks.append(IntervalBlock(stream.key, stream.minutes * 60, tuple(ends), tuple(values), tuple(qualities)))
+        if days:
+            blocks.append(_block(stream, days))
     return blocks
 
 
-def _codes(day: _Day) -> list[Code]:
+def _block(stream: _Stream, days: Sequence[tuple[_Day, Sequence[Code]]]) -> IntervalBlock:
+    length_s = stream.minutes * 60
+    cells = [pair for day, codes in days for pair in zip(day.values, codes, strict=True)]
+    return IntervalBlock(
+        stream.key,
+        length_s,
+        tuple(end for day, _ in days for end in range(day.start_utc + length_s, day.start_utc + 86400 + 1, length_s)),
+        tuple(None if _is_null(code) else value for value, code in cells),
+        tuple(
+            tables.null_qualities(value, code) if _is_null(code) else tables.qualities(code) for value, code in cells
+        ),
+    )
+
+
+def _codes(day: _Day, first_line: int) -> list[Code]:
     """Return each interval's code: the 300 record's, or those of its 400 records, which must cover the day in order."""
+    if first_line != day.line:
+        raise invalid(day.line, f"repeats the day of line {first_line}")
     variable = day.code.method.startswith(tables.VARIABLE)
     if not day.events:
         if variable:
