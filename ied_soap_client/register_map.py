@@ -208,7 +208,7 @@ def advance(stand: Stand, sample: Sample, end_utc: int, dial: Dial) -> Step:
     gaps = _gaps(stand, end_utc, dial)
     if end_utc - stand.end_utc > dial.interval_s:
         stand = flagged(stand, Quality(LONG_INTERVAL, f"since {units.format_utc(stand.end_utc)}"))
-    moved = Stand(end_utc, sample.raw, sample.scale, (), _use(stand.used, end_utc))
+    moved = Stand(end_utc, sample.raw, sample.scale, (), _use(stand, end_utc))
     old, new = (Decimal(raw).scaleb(scale) for raw, scale in ((stand.raw, stand.scale), sample))
     difference = _EXACT.subtract(new, old)
     if difference >= 0:
@@ -260,9 +260,10 @@ def _is_used(used: tuple[tuple[int, int], ...], end_utc: int) -> bool:
     return any(first <= end_utc <= last for first, last in used)
 
 
-def _use(used: tuple[tuple[int, int], ...], end_utc: int) -> tuple[tuple[int, int], ...]:
-    """Extend the range that ends within a day before, gaps included; a leap begins a range of its own."""
-    for place, (first, last) in enumerate(used):
-        if last < end_utc <= last + DAY_S:
-            return (*used[:place], *used[place + 1 :], (first, end_utc))
-    return (*used, (end_utc, end_utc))[-MAX_RANGES:]
+def _use(stand: Stand, end_utc: int) -> tuple[tuple[int, int], ...]:
+    """Speak for an end and, within a day, the gaps before it; after a leap for the end alone."""
+    first = stand.end_utc if stand.end_utc < end_utc <= stand.end_utc + DAY_S else end_utc
+    apart = [known for known in stand.used if known[1] < first or end_utc < known[0]]
+    joined = [known for known in stand.used if known not in apart]
+    first = min([first, *(known[0] for known in joined)])
+    return (*apart, (first, max([end_utc, *(known[1] for known in joined)])))[-MAX_RANGES:]
