@@ -132,10 +132,19 @@ def _check(config: Config, file: Path) -> None:
         raise ConfigInvalid(f"{file}: listen.https needs listen.tls_certificate and listen.tls_key")
     if not (config.listen.http or config.listen.https):
         raise ConfigInvalid(f"{file}: neither listen.http nor listen.https is set")
-    if not (1 <= len(config.bus.id) <= 64 and config.bus.id.isascii() and config.bus.id.isprintable()):
-        raise ConfigInvalid(f"{file}: bus.id must be 1 to 64 printable ASCII characters")
+    check_bus_id(config.bus.id)
     for address in filter(None, (config.listen.http, config.listen.https)):
         host_port(address)
+
+
+def check_bus_id(bus_id: str) -> None:
+    """Hold a bus's id against what Source in its answers, and its certificate, can be.
+
+    Raises:
+        ConfigInvalid: it cannot.
+    """
+    if not (1 <= len(bus_id) <= 64 and bus_id.isascii() and bus_id.isprintable() and bus_id.strip() == bus_id):
+        raise ConfigInvalid(f"bus.id {bus_id!r} must be 1 to 64 printable ASCII characters, no blank at either end")
 
 
 def host_port(address: str) -> tuple[str, int]:

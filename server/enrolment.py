@@ -45,10 +45,11 @@ class Subject(NamedTuple):
     usages: tuple[x509.ObjectIdentifier, ...] = ()
 
 
-def make_ca(name: str, now: datetime) -> Pair:
-    """Make a device CA: P-256, path length 0."""
+def make_ca(organisation: str, now: datetime) -> Pair:
+    """Make a device CA: P-256, path length 0. `organisation` is the bus's id, up to 64 characters as X.520 has it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = {NameOID.ORGANIZATION_NAME: organisation, NameOID.COMMON_NAME: "Gridpost device CA"}
+    subject = x509.Name([x509.NameAttribute(kind, name) for kind, name in names.items()])
     built = (
         _builder(subject, subject, key.public_key(), now, CA_YEARS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -70,7 +71,7 @@ class DeviceCA:
         try:
             key = serialization.load_pem_private_key(key_pem, password=None)
             self.certificate = x509.load_pem_x509_certificate(certificate_pem)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
             raise ConfigInvalid(f"the device CA is not readable: {error}") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != self.certificate.public_key():
             raise ConfigInvalid("the device CA's key does not belong to its certificate")

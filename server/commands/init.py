@@ -30,8 +30,9 @@ def command(folder: Path, bus_id: str, http: str, as_json: bool) -> None:
     FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent.
     """
     configuration.host_port(http)
-    if folder.exists() and any(folder.iterdir()):
-        raise AlreadyExists(f"{folder} is not empty; choose a new folder, nothing was changed")
+    configuration.check_bus_id(bus_id)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AlreadyExists(f"{folder} is no empty folder; choose a new one, nothing was changed")
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".gridpost-", dir=folder.parent))
     try:
@@ -53,7 +54,7 @@ def command(folder: Path, bus_id: str, http: str, as_json: bool) -> None:
 
 def _fill(folder: Path, bus_id: str, http: str) -> None:
     now = utc_now()
-    ca = make_ca(f"Gridpost device CA of {bus_id}", now)
+    ca = make_ca(bus_id, now)
     bus = DeviceCA(*ca).issue_bus(bus_id, now)
     identity = configuration.Identity()
     secrets = {identity.ca_key: ca.key, identity.key: bus.key}
