@@ -1,4 +1,4 @@
-"""HTTP to the bus: the only file that imports httpx. Bytes out, bytes in; what they mean is push.py's and enrol.py's.
+"""HTTP to the bus: the only file that imports httpx. Bytes out, bytes in; what they mean is push.py's and identity.py's.
 
 Proxies come from the usual variables. Redirects are never followed: a message goes where it was meant to go or nowhere.
 An answer is read only up to a cap, so that no answer can fill a small device's memory.
@@ -7,14 +7,18 @@ An answer is read only up to a cap, so that no answer can fill a small device's 
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import NamedTuple
 
-import httpx
-
 from gridpost.errors import BusUnreachable, ConfigInvalid
+
+# httpx imports its own command line, and with it rich and pygments: 4 MB a small device can do without. An empty module
+# in its place is what httpx itself takes as "not installed".
+sys.modules.setdefault("httpx._main", ModuleType("httpx._main"))
+import httpx  # noqa: E402
 
 ANSWER_CAP = 256 << 10
 _TROUBLE = (httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError)

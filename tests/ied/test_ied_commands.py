@@ -1,0 +1,265 @@
+"""gridpost-ied as a person types it: the installed program, a real bus on the other side."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+
+import pytest
+from gridpost.ied_soap_client import config as settings
+from gridpost.ied_soap_client import contract
+
+from gridpost import enrolment, exchange
+from gridpost.errors import ConfigInvalid
+from gridpost.model import Enrolment
+from gridpost.testing import ThrowawayCA
+
+from .conftest import SERIAL, channel_table
+
+
+def ied(*arguments, stdin=None):
+    command = [sys.executable, "-c", "from gridpost.ied_soap_client.cli import main; main()", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return subprocess.run(command, capture_output=True, input=stdin, timeout=60, env=environment, text=True)
+
+
+@pytest.fixture
+def table(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text(channel_table())
+    return file
+
+
+def csv_of(*rows):
+    return "channel,interval_end_utc,value,quality\n" + "".join(f"{row}\n" for row in rows)
+
+
+def test_init_enrols_writes_a_commented_configuration_and_checks_the_contract(tmp_path, bus, table):
+    folder = tmp_path / "device"
+    command = ("init", "--bus", bus.url, "--code", bus.code, "--channels", table, "--modbus", "127.0.0.1:1502")
+    done = ied(*command, folder, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert (said["serial"], said["meters"], said["contract"]["problems"]) == (SERIAL, 1, [])
+    tables = tomllib.loads((folder / "ied.toml").read_text())
+    assert tables == {
+        "bus": {"url": bus.url}, "identity": {"serial": SERIAL}, "spool": {}, "channels": {}, "push": {}, "poll": {},
+        "meter": [{"id": "M1", "host": "127.0.0.1", "port": 1502, "unit": 1}],
+    }  # fmt: skip
+    for kind in (*settings.SECTIONS.values(), settings.Meter):
+        for name in kind.__dataclass_fields__:
+            assert (
+                f"# {name} = " in (folder / "ied.toml").read_text()
+                or any(name in t for t in tables["meter"])
+                or (name in ("url", "serial"))
+            ), f"{name} is not shown"
+    assert settings.load(folder / "ied.toml").identity.serial == SERIAL
+    assert (folder / "ied.key").stat().st_mode & 0o777 == 0o600
+    assert (folder / "metering.wsdl").read_bytes().startswith(b"<?xml")
+    assert json.loads((folder / "contract.json").read_text())["read"] is True
+    assert bus.code.partition(".")[2] not in "".join(p.read_text() for p in folder.iterdir()), "the secret is not kept"
+
+
+def test_init_again_goes_on_with_the_same_key_and_certificate(tmp_path, bus, table):
+    folder = tmp_path / "device"
+    command = ("init", "--bus", bus.url, "--code", bus.code, folder)
+    lost = bus.enrol
+    bus.enrol = lambda raw, headers: (lost(raw, headers), (502, b"", {}))[1]  # issued, but the answer is lost
+    failed = ied(*command)
+    assert (failed.returncode, "HTTP 502" in failed.stderr) == (1, True)
+    assert not (folder / "ied.toml").exists()
+    key = (folder / "ied.key").read_bytes()
+    bus.enrol = lost
+    assert ied(*command).returncode == 0
+    (certificate,) = bus.issued.values()
+    assert (folder / "ied.key").read_bytes() == key
+    (folder / "ied.toml").write_text((folder / "ied.toml").read_text() + "\n# mine\n")
+    assert ied(*command).returncode == 0
+    assert len(bus.issued) == 1
+    assert "# mine" in (folder / "ied.toml").read_text(), "settings a person changed stay"
+    other = enrolment.make_code("IED-9", bus.secret, bus.ca.certificate)
+    refused = ied("init", "--bus", bus.url, "--code", other, folder)
+    assert (refused.returncode, "already holds the identity of IED-7" in refused.stderr) == (1, True)
+    assert bus.device == certificate
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda bus: (bus.url, bus.code[:-3] + "AAA"), "answer-untrusted"),  # the fingerprint's end
+        (lambda bus: (bus.url, enrolment.make_code(SERIAL, b"9876543210", bus.ca.certificate)), "enrolment-refused"),
+        (lambda bus: (bus.url, enrolment.make_code(SERIAL, bus.secret, ThrowawayCA().certificate)), "answer-untrusted"),
+        (lambda bus: (bus.url, "IED-7.ABC"), "config-invalid"),
+        (lambda bus: ("127.0.0.1:80", bus.code), "config-invalid"),
+        (lambda bus: ("http://127.0.0.1:1", bus.code), "bus-unreachable"),
+    ],
+)
+def test_init_that_cannot_be_says_why_and_leaves_no_configuration(tmp_path, bus, change, code):
+    url, text = change(bus)
+    done = ied("init", "--bus", url, "--code", text, tmp_path / "device")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error[{code}]: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "device" / "ied.toml").exists()
+
+
+def test_a_wsdl_that_cannot_be_had_is_a_warning(tmp_path, bus):
+    genuine = bus.get
+    bus.get = lambda path: (404, b"", {}) if path == "/metering" else genuine(path)
+    done = ied("init", "--bus", bus.url, "--code", bus.code, tmp_path / "device")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning[contract]: the WSDL could not be read")
+
+
+def test_a_wsdl_that_differs_is_told(tmp_path, bus):
+    genuine = bus.get
+
+    def changed(path):
+        status, body, headers = genuine(path)
+        return status, body.replace(b"/MeterReadings/CreatedMeterReadings", b"/MeterReadings/Other"), headers
+
+    bus.get = changed
+    found = contract.check(bus.url, tmp_path)
+    assert found.read
+    assert found.problems == (
+        "PublishCreatedMeterReadings: action is 'http://iec.ch/TC57/2011/MeterReadings/Other' at the bus, "
+        "'http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings' here",
+    )
+    assert contract.compare({}) == [f"the bus offers no operation {name}" for name in contract.EXPECTED]
+
+
+@pytest.fixture
+def device(enrolled):
+    return enrolled()
+
+
+def ends(count):
+    now = int(time.time())
+    first = now - now % 900 - 900 * (count - 1)
+    return [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(first + 900 * number)) for number in range(count)]
+
+
+def test_push_sends_a_file_or_standard_input(tmp_path, bus, device):
+    first, second, third = ends(3)
+    (tmp_path / "day.csv").write_text(csv_of(f"E1,{first},1.250,", f"E1,{second},,2.5.259"))
+    done = ied("push", "--config", device.file, tmp_path / "day.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["receipted"] == 1
+    assert ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{third},7,")).returncode == 0
+    assert [versions for _, versions in sorted(bus.readings().items())] == [
+        [("1.250", ())], [(None, ("2.5.259",))], [("7", ())],
+    ]  # fmt: skip
+    out = tmp_path / "receipts"
+    said = json.loads(ied("receipts", "--config", device.file, "--out", out, "--json").stdout)
+    assert said["receipts"] == 2
+    assert {file.stem: file.read_bytes() for file in out.iterdir()} == {
+        name: raw for name, (_, raw) in bus.receipts.items()
+    }
+
+
+def test_push_of_a_bad_file_takes_nothing_of_it(tmp_path, bus, device):
+    first, second = ends(2)
+    done = ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,", f"E1,{second},1_000,"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[file-invalid]: ")
+    assert "line 3" in done.stderr
+    assert json.loads(ied("status", "--config", device.file, "--json").stdout)["readings_waiting"] == 0
+    assert bus.received == []
+    missing = ied("push", "--config", device.file, tmp_path / "none.csv")
+    assert (missing.returncode, "Traceback" in missing.stderr) == (2, False)
+
+
+def test_push_without_a_bus_keeps_the_readings_and_says_so(bus, device):
+    bus.behave = lambda raw, receive: (503, b"", {})
+    (first,) = ends(1)
+    done = ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,"))
+    assert done.returncode == 1
+    assert "error[bus-unreachable]" in done.stderr
+    status = json.loads(ied("status", "--config", device.file, "--json").stdout)
+    assert (status["readings_waiting"], status["messages_pending"]) == (1, 1)
+    bus.behave = None
+    assert ied("retry", "--config", device.file).returncode == 0
+    assert len(bus.messages) == 1
+
+
+def test_a_refused_message_is_listed_and_retried_after_the_cause_is_gone(bus, device):
+    (first,) = ends(1)
+    channels, bus.channels = bus.channels, ()
+    done = ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,"))
+    assert (done.returncode, "error[refused]" in done.stderr) == (1, True)
+    assert "readings-refused" in ied("status", "--config", device.file).stdout
+    bus.channels = channels
+    retried = ied("retry", "--config", device.file, "--json")
+    assert retried.returncode == 0
+    said = json.loads(retried.stdout)
+    assert (said["retried"], said["receipted"]) == (1, 1)
+
+
+def test_seal_writes_a_message_any_transport_may_carry(tmp_path, bus, device):
+    first, second = ends(2)
+    rows = csv_of(f"E1,{first},1.5,", f"E1,{second},2,1.4.3")
+    out = tmp_path / "message.xml"
+    done = ied("seal", "--config", device.file, "-", "--out", out, "--json", stdin=rows)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    opened = exchange.open_(exchange.read(out.read_bytes()), Enrolment(SERIAL, bus.device, None, bus.channels))
+    header = opened.message.header
+    assert (header.message_id, header.sequence) == (said["message_id"], said["sequence"]) == (header.message_id, 1)
+    assert opened.message.readings.blocks[0].values == ("1.5", "2")
+    again = ied("seal", "--config", device.file, "-", "--out", out, "--json", stdin=rows)
+    assert json.loads(again.stdout)["sequence"] == 2
+    nowhere = ied("seal", "--config", device.file, "-", "--out", tmp_path / "no" / "m.xml", stdin=rows)
+    assert (nowhere.returncode, "Traceback" in nowhere.stderr) == (1, False)
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[bus]\nurl = 'http://b'\n[identity]\nserial = 'x'\n[spoool]\n", "spoool"),
+        ("[bus]\nurl = 'http://b'\ntimeout = 3\n[identity]\nserial = 'x'\n", "timeout"),
+        ("[bus]\nurl = 'http://b'\ntimeout_s = 'x'\n[identity]\nserial = 'x'\n", "timeout_s"),
+        ("[bus]\nurl = 'http://b'\ntimeout_s = true\n[identity]\nserial = 'x'\n", "timeout_s"),
+        ("[bus]\nurl = 'ftp://b'\n[identity]\nserial = 'x'\n", "bus.url"),
+        ("[bus]\nurl = 'http://b'\n", "identity.serial"),
+        ("[bus]\nurl = 'http://b'\n[identity]\nserial = 'x'\n[push]\nevery_s = 0\n", "push.every_s"),
+        ("[bus]\nurl = 'http://b'\n[identity]\nserial = 'x'\n[[meter]]\nid = 'M1'\ndail = 9\n", "dail"),
+        ("[bus]\nurl = 'http://b'\n[identity]\nserial = 'x'\n[[meter]]\nid = 'M1'\nratio = '1e3'\n", "1e3"),
+        (
+            "[bus]\nurl = 'http://b'\n[identity]\nserial = 'x'\n[[meter]]\nid = 'M1'\n[meter.points]\nE1 = 'Tot'\n",
+            "TotWhImp",
+        ),
+        ("[bus]\nurl = 'http://b'\n[identity]\nserial = 'x'\n[meter]\nid = 'M1'\n", "[[meter]]"),
+        ("[bus\n", "ied.toml"),
+    ],
+)
+def test_a_mistyped_setting_is_named(tmp_path, text, named):
+    (tmp_path / "ied.toml").write_text(text)
+    with pytest.raises(ConfigInvalid) as caught:
+        settings.load(tmp_path / "ied.toml")
+    assert named in caught.value.reason
+
+
+@pytest.mark.parametrize("command", ["run", "status", "retry"])
+def test_commands_without_an_enrolled_device_say_what_to_do(tmp_path, command):
+    done = ied(command, "--config", tmp_path / "ied.toml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[not-found]: ")
+    assert "init" in done.stderr
+
+
+def test_usage_errors_exit_2():
+    assert ied("run", "--nonsense").returncode == 2
+    assert ied("simulate", "--meters", "0").returncode == 2
+
+
+def test_which_point_a_channel_is(enrolled):
+    device = enrolled(meters=({"id": "M1", "points": {"B1": "TotWhExpPhA"}},))
+    config = device.config
+    found = settings.points(config.meter[0], settings.channels(config))
+    assert {channel.key.stream: point for channel, point in found.items()} == {"E1": "TotWhImp", "B1": "TotWhExpPhA"}
+    wrong = settings.Meter(id="M1", points={"B1": "TotVAhExp"})
+    with pytest.raises(ConfigInvalid, match="another unit"):
+        settings.points(wrong, settings.channels(config))
