@@ -1,8 +1,8 @@
 """The audit log: one JSON line an event, for people who must know later who was refused and why.
 
 What goes in: event names and plain values, never secrets, keys or message content. Control characters are escaped by
-JSON and long values cut, so one event is one short line whatever a stranger sent (CWE-117). Refusals are also counted by code; the counts go to
-the store every few seconds, and a crash may lose the last of them (decision 8).
+JSON and long values cut, so one event is one short line whatever a stranger sent (CWE-117). Refusals are also counted
+by code; the counts go to the store every few seconds, and a crash may lose the last of them (decision 8).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import TextIO
 
 from gridpost.ports import Clock
 from gridpost.units import format_utc_ms
-
 
 LONGEST = 400  # characters of a value; a signed message id may be as long as a message
 

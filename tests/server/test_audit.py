@@ -9,7 +9,6 @@ import sys
 import threading
 
 import pytest
-
 from gridpost.server.audit import Audit, open_audit
 
 NOW = 1_767_225_600_250  # 2026-01-01T00:00:00.250Z

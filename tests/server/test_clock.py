@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-
 from gridpost.server.clock import WatchedClock
 
 HOUR_MS = 3_600_000

@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from gridpost.server import config
 
 from gridpost.errors import ConfigInvalid, NotFound
-from gridpost.server import config
 
 
 def written(tmp_path: Path, text: str) -> Path:

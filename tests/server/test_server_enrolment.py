@@ -12,10 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
+from gridpost.server.enrolment import DeviceCA, Est, Subject, make_ca
 
 from gridpost import enrolment, exchange, testing
 from gridpost.errors import ConfigInvalid, EnrolmentRefused, NotFound, SignatureInvalid
-from gridpost.server.enrolment import DeviceCA, Est, Subject, make_ca
 from gridpost.wssecurity import KeySigner
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
