@@ -18,7 +18,15 @@ from typing import NamedTuple, Protocol, TypeVar
 from gridpost import answers, exchange, messages, schemas
 from gridpost.check import Transport, check, check_moment
 from gridpost.envelope import Envelope, Limits
-from gridpost.errors import ActionMismatch, GridpostError, MessageIdReused, OurFault, PeerFault, SignatureInvalid
+from gridpost.errors import (
+    ActionMismatch,
+    GridpostError,
+    MessageIdReused,
+    OurFault,
+    PeerFault,
+    SignatureInvalid,
+    SignerUnavailable,
+)
 from gridpost.exchange import Authentic
 from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, Refusal
 from gridpost.ports import Clock, Signer, Store, ZoneOf
@@ -131,8 +139,7 @@ class Reception:
                 root_before=root_before,
                 counts=counts,
             )
-            body = answers.encode_receipt(receipt, noun, post.bus_id)
-            return exchange.seal(body, post.signer, recorded_at_utc_ms)
+            return self._seal(answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms)
 
         return make_receipt
 
@@ -152,9 +159,19 @@ class Reception:
         )  # fmt: skip
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
-            return Reply(500, exchange.seal(body, self._post.signer, now))
+            return Reply(500, self._seal(body, now))
         except OurFault as unable:
             return self._fault(unable, arrival, envelope.raw)
+
+    def _seal(self, body: bytes, now: int) -> bytes:
+        """Seal an answer; a certificate that devices would not believe now counts as no signer (decision 6).
+
+        A receipt sealed with it would stand for ever and be refused for ever.
+        """
+        signer = self._post.signer
+        if not exchange.valid_at(signer.certificate, now):
+            raise SignerUnavailable(detail="the bus's own certificate is not valid now")
+        return exchange.seal(body, signer, now)
 
     def _fault(self, error: GridpostError, arrival: Arrival, raw: bytes) -> Reply:
         self._audit.refused(error.code, arrival.peer, error.detail, size=len(raw))
