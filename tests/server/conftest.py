@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from gridpost import check, exchange, testing
-from gridpost.envelope import DEVICE_LIMITS
 from gridpost.server.audit import Audit
 from gridpost.server.enrolment import DeviceCA, Subject, make_ca
 from gridpost.server.reception import Arrival, Post, Reception
 from gridpost.server.store import create, open_store
 from gridpost.server.zones import zone_of
+
+from gridpost import check, exchange, testing
+from gridpost.envelope import DEVICE_LIMITS
 from gridpost.wssecurity import KeySigner
 
 NOW = testing.NOW_UTC_MS
@@ -43,21 +45,26 @@ class SameThreadWorker:
 class PostOffice:
     """Everything behind the door. `now` is its clock; `signer` and `store` may be exchanged before `receive`."""
 
-    folder: object
+    folder: Path
+    empty: Path
     now: int = NOW
     worker: SameThreadWorker = field(default_factory=SameThreadWorker)
     log: io.StringIO = field(default_factory=io.StringIO)
 
     def __post_init__(self) -> None:
         self.path = self.folder / "gridpost.db"
-        create(self.path)
+        shutil.copy(self.empty, self.path)
         self.store = open_store(self.path, self.clock, serve=True)
         self.ca = DeviceCA(*make_ca("CA of a test", MADE))
-        self.signer = KeySigner.from_pem(*reversed(self.ca.issue_bus("bus", MADE)))
+        self.signer = self.bus_signer(MADE)
         self.audit = Audit(self.log, self.clock)
 
     def clock(self) -> int:
         return self.now
+
+    def bus_signer(self, made: datetime) -> KeySigner:
+        """A bus's key with a certificate of our CA: from a day before `made`, for five years."""
+        return KeySigner.from_pem(*reversed(self.ca.issue_bus("bus", made)))
 
     def reopen(self) -> None:
         """Close the store and open it again: what a restart does."""
@@ -90,9 +97,17 @@ class PostOffice:
         return [line for line in lines if line["event"] == name or not name]
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """An empty store to copy: migrations cost more than the tests that want their result."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    create(path)
+    return path
+
+
 @pytest.fixture
-def post_office(tmp_path):
+def post_office(tmp_path, empty_store):
     """A `PostOffice` at 2026-01-01T00:00:00Z."""
-    made = PostOffice(tmp_path)
+    made = PostOffice(tmp_path, empty_store)
     yield made
     made.store.close()
