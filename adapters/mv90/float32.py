@@ -49,7 +49,7 @@ def bits_of(value: Decimal) -> int:
 
 @lru_cache(maxsize=65536)
 def shortest(bits: int) -> Decimal:
-    """Return the decimal of fewest digits that reads back to the same bits; the nearest of them.
+    """Return the decimal of fewest digits that reads back to the same bits; the nearest of them, ties to even.
 
     Raises:
         ValueError: the bits are not a finite number.
@@ -60,7 +60,7 @@ def shortest(bits: int) -> Decimal:
     for kept in range(1, min(length, _MAX_DIGITS + 1)):
         unit = 10 ** (length - kept)
         below = number // unit
-        for candidate in sorted((below, below + 1), key=lambda part: abs(part * unit - number)):
+        for candidate in sorted((below, below + 1), key=lambda part: (abs(part * unit - number), part % 2)):
             short = Decimal((sign, tuple(map(int, str(candidate))), int(exponent) + length - kept))
             if _reads_back(short, bits):
                 return short

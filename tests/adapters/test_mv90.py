@@ -411,11 +411,13 @@ def test_qualities_of_other_sources_become_the_status_that_fits(quality, masks, 
 
 def test_intervals_of_two_lengths_share_a_period_of_whole_hours():
     hour = KEY._replace(stream="hours", reading_type=KWH_15.replace("0.0.2.", "0.0.7."))
+    # values end at 02:00 and 02:15: the period is 01:00 to 03:00, whole hours
     rendered = render(
-        block_of("1", first=MIDNIGHT + 900), block_of("5", key=hour, interval_s=3600, first=MIDNIGHT + 7200)
+        block_of("1", first=MIDNIGHT + 8100), block_of("5", key=hour, interval_s=3600, first=MIDNIGHT + 7200)
     )
-    channels = layout.parse_file(rendered.content).meters[0].channels
-    assert [len(channel.values) for channel in channels] == [8, 2]
+    file = layout.parse_file(rendered.content)
+    assert [len(channel.values) for channel in file.meters[0].channels] == [8, 2]
+    assert (file.meters[0].header.ta_start, file.meters[0].header.ta_stop) == ("201703010101", "201703010300")
 
 
 # --- any file ---------------------------------------------------------------------------------------------------------

@@ -201,6 +201,13 @@ def test_what_stood_there_stays_when_the_disk_is_full(run, tmp_path, monkeypatch
     }
 
 
+def test_a_file_is_replaced_never_written_over(run, tmp_path):
+    (tmp_path / "out").write_text("before")
+    os.link(tmp_path / "out", tmp_path / "open_elsewhere")
+    assert run(*arguments("csv", "csv"), input=CSV).exit_code == 0
+    assert ((tmp_path / "out").read_text(), (tmp_path / "open_elsewhere").read_text()) == (CSV, "before")
+
+
 def gridpost(*args, **keywords):
     code = "from gridpost.server.cli import main; main()"
     return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, timeout=60, check=False, **keywords)
