@@ -221,6 +221,7 @@ def test_two_senders_may_use_one_id(engine, channels):
     one = record(engine.store, message("m1"), values(channels[0], 1, ["1"]))
     other = record(engine.store, message("m1", sender="IED2"), values(theirs, 1, ["1"]))
     assert one != other
+    assert record(engine.store, message("m1", sender="IED2"), values(theirs, 1, ["1"])) == other
     assert engine.store.version() == {0: 1}
 
 
