@@ -134,7 +134,7 @@ def receipts(file: Path, as_json: bool, out: Path) -> None:
 
 
 @group.command()
-@click.option("--meters", "meters_wanted", type=click.IntRange(1, 2000), default=1, show_default=True, help="How many.")
+@click.option("--meters", type=click.IntRange(1, 2000), default=1, show_default=True, help="How many.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65000), default=0, help="First port; 0 takes free ones.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same load.")
@@ -144,7 +144,7 @@ def simulate(as_json: bool, **options: Any) -> None:
     """Run SunSpec meters (model 203, Modbus TCP) with a believable load; each meter is a Modbus unit."""
     from .simulator import program
 
-    asyncio.run(program.simulate(as_json=as_json, **options))
+    asyncio.run(program.simulate(program.Wanted(**options), as_json=as_json))
 
 
 def _input(name: str) -> bytes:

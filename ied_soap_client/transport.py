@@ -1,4 +1,4 @@
-"""HTTP to the bus: the only file that imports httpx. Bytes out, bytes in; what they mean is push.py's and identity.py's.
+"""HTTP to the bus: the only file that imports httpx. Bytes out, bytes in; meanings are for push.py and identity.py.
 
 Proxies come from the usual variables. Redirects are never followed: a message goes where it was meant to go or nowhere.
 An answer is read only up to a cap, so that no answer can fill a small device's memory.
@@ -79,16 +79,20 @@ class Transport:
     async def _ask(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> HttpAnswer:
         try:
             async with self._client.stream(method, self.url + path, content=content, headers=headers) as response:
-                body = bytearray()
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > ANSWER_CAP:
-                        raise BusUnreachable(f"the answer of {self.url} is larger than {ANSWER_CAP} bytes")
-                names = {name.lower(): value for name, value in response.headers.items()}
-                return HttpAnswer(response.status_code, names, bytes(body))
+                body = await self._capped(response)
         except _TROUBLE as error:
             reason = str(error) or type(error).__name__
             raise BusUnreachable(f"{self.url} does not answer: {reason}") from error
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return HttpAnswer(response.status_code, names, body)
+
+    async def _capped(self, response: httpx.Response) -> bytes:
+        body = bytearray()
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > ANSWER_CAP:
+                raise BusUnreachable(f"the answer of {self.url} is larger than {ANSWER_CAP} bytes")
+        return bytes(body)
 
 
 def _context(url: str, tls_ca: Path | None) -> ssl.SSLContext:

@@ -8,21 +8,32 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from typing import NamedTuple
 
 from ..clockwatch import wall_ms
 from . import load, meters
 
 
-async def simulate(*, meters_wanted: int, host: str, port: int, seed: int, speed: int, as_json: bool) -> None:
+class Wanted(NamedTuple):
+    """The command line: how many meters, from which address on, with which load, how fast their time runs."""
+
+    meters: int
+    host: str
+    port: int
+    seed: int
+    speed: int
+
+
+async def simulate(wanted: Wanted, *, as_json: bool) -> None:
     """Serve until stopped. Sped-up time begins at the last UTC midnight, so a restart that day goes on with it."""
     anchor_ms = wall_ms() - wall_ms() % load.DAY_MS
-    time = meters.Timescale(wall_ms, anchor_ms, speed)
-    simulated = await meters.start(meters_wanted, host, port, seed, time)
+    time = meters.Timescale(wall_ms, anchor_ms, wanted.speed)
+    simulated = await meters.start(wanted.meters, wanted.host, wanted.port, wanted.seed, time)
     if as_json:
-        print(json.dumps(meters.as_json(simulated, host)), flush=True)
+        print(json.dumps(meters.as_json(simulated, wanted.host)), flush=True)
     else:
         for meter in simulated:
-            print(f"{meter.meter} at {host}:{meter.port} unit {meter.unit}", flush=True)
+            print(f"{meter.meter} at {wanted.host}:{meter.port} unit {meter.unit}", flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
