@@ -8,10 +8,11 @@ flight, let the readers finish their step, then close the store.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from twisted.python.threadpool import ThreadPool
 from gridpost import tabular
 from gridpost.envelope import DEVICE_LIMITS
 from gridpost.errors import ConfigInvalid, GridpostError, NotFound
+from gridpost.model import ChannelKey, Site
 from gridpost.ports import Adapter, Delivery
 from gridpost.wssecurity import KeySigner
 
@@ -130,13 +132,21 @@ def _signer(config: Config) -> KeySigner:
 
 def day_files(config: Config, store: SqlStore) -> DayFiles:
     """Return what renders MV-90 days from a store, with the configured site table."""
-    sites = {}
-    if config.mv90.site:
-        try:
-            sites = dict(tabular.sites(config.path(config.mv90.site).read_text(encoding="utf-8-sig")))
-        except OSError as error:
-            raise NotFound(f"the site table cannot be read: {error}") from None
+    sites = site_table(config.path(config.mv90.site)) if config.mv90.site else {}
     return DayFiles(store, adapter("mv90"), sites, zone_of)
+
+
+def site_table(file: Path) -> Mapping[ChannelKey, Site]:
+    """Read a ``--site`` table.
+
+    Raises:
+        NotFound: no such file.
+        FileInvalid: it is not one.
+    """
+    try:
+        return tabular.sites(file.read_bytes())
+    except OSError as error:
+        raise NotFound(f"the site table cannot be read: {error}") from None
 
 
 def adapter(name: str) -> Adapter:

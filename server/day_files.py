@@ -1,8 +1,9 @@
-"""A meter's day as a file: which days an entry touches, and the bytes of one day at a data version.
+"""A meter's day, or days, as a file: which days an entry touches, and the bytes of them at a data version.
 
 In: the store's readings, an adapter, a site table. Out: rendered bytes and what they could not hold. Pure but for the
 store it reads; used by the reader (`readers.py`) and by `gridpost export`, so both give the same bytes. A day is a day
-of 24 hours of the channel's *standard* time, whatever daylight saving does (facts/formats.md 1.1, decision 22).
+of 24 hours of the channel's *standard* time, whatever daylight saving does (facts/formats.md 1.1, decision 22), or of
+the format's own zone where it has one.
 """
 
 from __future__ import annotations
@@ -28,13 +29,34 @@ class Day(NamedTuple):
     number: int
 
     @property
+    def first(self) -> int:
+        """A day is the period that begins with it ..."""
+        return self.number
+
+    @property
+    def last(self) -> int:
+        """... and ends with it."""
+        return self.number
+
+    @property
     def date(self) -> str:
         """``YYYYMMDD``."""
-        return datetime.fromtimestamp(self.number * DAY_S, UTC).strftime("%Y%m%d")
+        return _date(self.number)
+
+
+class Days(NamedTuple):
+    """A period of a meter: its days from the first to the last, that one included, counted as `Day.number`."""
+
+    meter: str
+    first: int
+    last: int
+
+
+Span = Day | Days
 
 
 class DayFile(NamedTuple):
-    """A day rendered."""
+    """A day, or a period, rendered."""
 
     content: bytes
     losses: tuple[Item, ...]
@@ -43,30 +65,34 @@ class DayFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DayFiles:
-    """Renders a meter's day from the store, for the reader and for `gridpost export` alike."""
+    """Renders a meter's days from the store, for the reader and for `gridpost export` alike.
+
+    `zone` is the IANA name of the zone the format's days are in, empty where they are the channel's.
+    """
 
     store: Store
     adapter: Adapter
     sites: Mapping[ChannelKey, Site]
     zone_of: ZoneOf
+    zone: str = ""
 
-    def channels(self, day: Day) -> Sequence[Channel]:
-        """Return the channels the meter has during that day."""
-        channels = self.store.channels(meter=day.meter)
-        return [channel for channel in channels if self._overlaps(channel, day)]
+    def channels(self, span: Span) -> Sequence[Channel]:
+        """Return the channels the meter has during that time."""
+        channels = self.store.channels(meter=span.meter)
+        return [channel for channel in channels if self._overlaps(channel, span)]
 
-    def render(self, day: Day, at: DataVersion | None) -> DayFile:
-        """Render a day as known at a data version.
+    def render(self, span: Span, at: DataVersion | None) -> DayFile:
+        """Render a day, or a period as one file, as known at a data version.
 
         Raises:
             CannotRepresent: the format cannot hold the meter's channels.
         """
-        channels = self.channels(day)
-        zones = {channel.zone for channel in channels}
+        channels = self.channels(span)
+        zones = {self._zone(channel) for channel in channels}
         if len(zones) != 1:
-            raise CannotRepresent(f"meter {day.meter} has channels in {len(zones)} zones on {day.date}")
+            raise CannotRepresent(f"meter {span.meter} has channels in {len(zones)} zones on {_date(span.first)}")
         zone = self.zone_of(zones.pop())
-        start, end = self.bounds(channels[0], day)
+        start, end = self.bounds(channels[0], span)
         current = [self.store.readings(channel.id, start, end, at) for channel in channels]
         options = FormatOptions(
             zone=zone,
@@ -76,36 +102,65 @@ class DayFiles:
             to_utc=end,
         )
         rendered = self.adapter.render(_readings(current), options)
-        complete = all(len(reading.block.ends_utc) == DAY_S // reading.channel.interval_s for reading in current)
+        complete = all(_is_complete(reading, start, end) for reading in current)
         return DayFile(rendered.content, rendered.losses, complete)
 
-    def has_readings(self, day: Day) -> bool:
-        """Tell whether any of the meter's channels has a value on that day."""
-        channels = self.channels(day)
-        start, end = self.bounds(channels[0], day)
-        return any(self.store.readings(channel.id, start, end).block.ends_utc for channel in channels)
+    def days_held(self, span: Span) -> list[Day]:
+        """Return the days of a period on which any of the meter's channels has a value now, ascending."""
+        numbers: set[int] = set()
+        for channel in self.channels(span):
+            start, end = self.bounds(channel, span)
+            ends = self.store.readings(channel.id, start, end).block.ends_utc
+            numbers.update(self._number(channel, moment) for moment in ends)
+        return [Day(span.meter, number) for number in sorted(numbers)]
 
     def days(self, channel: Channel, block: StoredBlock) -> set[Day]:
         """Return the days a stored block touches; an interval that ends at midnight belongs to the day it closes."""
-        offset = standard_offset(self.zone_of(channel.zone), block.first_interval_end_utc)
         last = block.first_interval_end_utc + (len(block.values) - 1) * block.interval_s
-        numbers = {(end - 1 + offset) // DAY_S for end in (block.first_interval_end_utc, last)}
-        return {Day(channel.key.meter, number) for number in numbers}
+        return {Day(channel.key.meter, self._number(channel, end)) for end in (block.first_interval_end_utc, last)}
 
-    def bounds(self, channel: Channel, day: Day) -> tuple[int, int]:
-        """Return a day's start (exclusive for interval ends) and end in UTC seconds."""
-        start = day.number * DAY_S
-        start -= standard_offset(self.zone_of(channel.zone), start)
-        return start, start + DAY_S
+    def _number(self, channel: Channel, interval_end_utc: int) -> int:
+        offset = standard_offset(self.zone_of(self._zone(channel)), interval_end_utc)
+        return (interval_end_utc - 1 + offset) // DAY_S
 
-    def _overlaps(self, channel: Channel, day: Day) -> bool:
-        start, end = self.bounds(channel, day)
+    def bounds(self, channel: Channel, span: Span) -> tuple[int, int]:
+        """Return the start (exclusive for interval ends) and the end of a day or a period in UTC seconds."""
+        return self._start(channel, span.first), self._start(channel, span.last) + DAY_S
+
+    def _start(self, channel: Channel, number: int) -> int:
+        local = number * DAY_S
+        return local - standard_offset(self.zone_of(self._zone(channel)), local)
+
+    def _zone(self, channel: Channel) -> str:
+        return self.zone or channel.zone
+
+    def _overlaps(self, channel: Channel, span: Span) -> bool:
+        start, end = self.bounds(channel, span)
         return channel.valid_from_utc < end and (channel.valid_to_utc is None or channel.valid_to_utc > start)
 
 
 def day_stem(day: Day) -> str:
     """Return ``<meter>_<YYYYMMDD>``; the meter's id percent-coded where a file name could not hold it (CWE-22)."""
     return f"{quote(day.meter, safe='')}_{day.date}"
+
+
+def days_stem(days: Days) -> str:
+    """Return ``<meter>_<YYYYMMDD>_<YYYYMMDD>``, the meter's id as in `day_stem`."""
+    return f"{day_stem(Day(days.meter, days.first))}_{_date(days.last)}"
+
+
+def _date(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY_S, UTC).strftime("%Y%m%d")
+
+
+def _is_complete(reading: CurrentReadings, start: int, end: int) -> bool:
+    """Tell whether every interval is there that ends after `start`, until `end`, while the channel is assigned."""
+    channel = reading.channel
+    first = max(start, channel.valid_from_utc)
+    last = end if channel.valid_to_utc is None else min(end, channel.valid_to_utc)
+    # Interval ends are counted from the period's start, a midnight, where the channel's grid has one (decision 12).
+    wanted = (last - start) // channel.interval_s - (first - start) // channel.interval_s
+    return len(reading.block.ends_utc) >= wanted
 
 
 def _readings(current: Iterable[CurrentReadings]) -> Readings:

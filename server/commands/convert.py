@@ -13,11 +13,10 @@ import io
 import json
 import os
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,11 +27,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gridpost import messages, tabular
-from gridpost.errors import CannotRepresent, FileInvalid, FileUnwritable, GridpostError, Item, NotFound
+from gridpost.errors import CannotRepresent, FileInvalid, GridpostError, Item, NotFound
 from gridpost.model import ChannelKey, Readings, Site
 from gridpost.ports import Adapter, FormatOptions, Parsed, Rendered, Rewriter
 
 from ..zones import zone_of
+from .files import write_whole
 
 MAX_INPUT = 256 << 20  # bytes, also of what a zip unpacks to
 SHOWN = 20
@@ -236,29 +236,7 @@ def _write(out: str, content: bytes) -> None:
     if out == "-":
         sys.stdout.buffer.write(content)
         return
-    target = Path(out)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise FileUnwritable(f"{out} cannot be written: {error.strerror or error}") from error
-
-
-def _umask() -> int:
-    # The only way to ask for it is to set it; this command has one thread.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_whole(Path(out), content)
 
 
 # --- what people and machines see ------------------------------------------------------------------------------------
