@@ -140,8 +140,14 @@ class DayFiles:
 
 
 def day_stem(day: Day) -> str:
-    """Return ``<meter>_<YYYYMMDD>``; the meter's id percent-coded where a file name could not hold it (CWE-22)."""
-    return f"{quote(day.meter, safe='')}_{day.date}"
+    """Return ``<meter>_<YYYYMMDD>``; the meter's id percent-coded where a file name could not hold it (CWE-22).
+
+    A dot may stand inside a name, but not first, which hides a file, and not twice, which leads upwards.
+    """
+    name = quote(day.meter, safe="")
+    if name.startswith(".") or ".." in name:
+        name = name.replace(".", "%2E")
+    return f"{name}_{day.date}"
 
 
 def days_stem(days: Days) -> str:
