@@ -24,5 +24,5 @@ def zone_of(name: str) -> tzinfo:
     try:
         with file.open("rb") as stream:
             return ZoneInfo.from_file(stream, key=name)
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+    except (OSError, ValueError):  # absent, a folder, too long a name; not a zone file
         raise NotFound(f"tzdata knows no zone {name!r}") from None
