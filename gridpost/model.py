@@ -311,35 +311,25 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a signed refusal states (decision 17).
-
-    `content_digest` and `signature_digest` (SHA-256 of the SignatureValue's octets) bind it to one attempt.
-    """
+    """What a signed refusal states (decision 17); the digests bind it to one attempt."""
 
     code: str
     retry: str
     reason: str
     content_digest: bytes
-    signature_digest: bytes
+    signature_digest: bytes  # SHA-256 of the SignatureValue's octets
     time_utc_ms: int
     items: tuple[tuple[str, str, str], ...] = ()  # code, reason, path
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Who a certificate is, and for which channels it speaks.
+    """Who a certificate is, and for which channels it speaks."""
 
-    Attributes:
-        sender: the enrolled id (an IED's serial), never the certificate.
-        certificate: DER.
-        revoked_at_utc_ms: None while in force.
-        channels: all of the sender's, past and present.
-    """
-
-    sender: str
-    certificate: bytes
-    revoked_at_utc_ms: int | None
-    channels: tuple[Channel, ...]
+    sender: str  # the enrolled id (an IED's serial), never the certificate
+    certificate: bytes  # DER
+    revoked_at_utc_ms: int | None  # None while in force
+    channels: tuple[Channel, ...]  # all of the sender's, past and present
 
 
 @dataclass(frozen=True, slots=True)
