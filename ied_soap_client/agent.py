@@ -28,6 +28,7 @@ from .transport import Transport
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; elsewhere a restart of the machine is not told apart
 _SLICE_S = 1.0
+_SETTLE_S = 0.5  # so that a push and a boundary of the same moment come in this order: boundary, push
 Say = Callable[..., None]
 
 
@@ -79,9 +80,7 @@ class Agent:
                     flag = Quality(rm.POWER_FAIL, "this device was restarted")
                     measuring.stands[one.channel.key] = batch.stands[one.channel.key] = rm.flagged(stand, flag)
         measuring.keep(batch)
-        self._say(
-            "started", serial=self._config.identity.serial, meters=len(measuring.meters), bus=self._config.bus.url
-        )
+        self._say("started", serial=self._config.identity.serial, meters=len(measuring.meters))
 
     def _restarted(self) -> bool:
         try:
@@ -155,7 +154,7 @@ class Agent:
                 continue
             failures = 0
             into_s = self._machine.wall_ms() / 1000 % push.every_s
-            await asyncio.sleep(push.every_s - into_s + self._machine.random() * push.spread_s)
+            await asyncio.sleep(push.every_s - into_s + _SETTLE_S + self._machine.random() * push.spread_s)
             async with self._reading:  # what the boundary brings goes along
                 pass
 
