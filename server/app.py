@@ -281,8 +281,11 @@ class Bus:
                 for day, reason in outcome.dead:
                     audit.event("dead-letter", reader=reader.name, meter=day.meter, date=day.date, reason=reason)
                 more = outcome.entries > 0
-            for name, place in await deferToThreadPool(self._reactor, self._readers_pool, deliveries.step, now):
-                audit.event("file-delivered", name=name, place=place)
+            for sent in await deferToThreadPool(self._reactor, self._readers_pool, deliveries.step, now):
+                if sent.reason:
+                    audit.event("dead-letter", reader=reader.name, name=sent.name, reason=sent.reason)
+                else:
+                    audit.event("file-delivered", name=sent.name, place=sent.place)
         except GridpostError as error:
             audit.event("reader-failed", reader=reader.name, code=error.code, reason=error.reason)
         except Exception:

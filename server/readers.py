@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from gridpost.errors import GridpostError
+from gridpost.errors import GridpostError, PeerFault
 from gridpost.model import DataVersion, Position
 from gridpost.ports import Delivery, OutboxItem
 
@@ -102,6 +102,20 @@ def _days(state: Mapping[str, object]) -> set[Day]:
     return {Day(meter, number) for meter, number in waiting}
 
 
+class Sent(NamedTuple):
+    """What became of one file.
+
+    Attributes:
+        name: the file's.
+        place: where it is; empty when it was set aside.
+        reason: why it was, with the code; empty when it was delivered.
+    """
+
+    name: str
+    place: str
+    reason: str = ""
+
+
 class Deliveries:
     """Carries a reader's outbox to its delivery."""
 
@@ -109,15 +123,20 @@ class Deliveries:
         """`name` is the reader's."""
         self.name, self._store, self._delivery = name, store, delivery
 
-    def step(self, now_utc_ms: int) -> tuple[tuple[str, str], ...]:
-        """Deliver what waits, oldest first, and return name and place of each; stops at the first that fails.
+    def step(self, now_utc_ms: int) -> tuple[Sent, ...]:
+        """Deliver what waits, oldest first; what can never be delivered becomes a dead letter and holds nobody up.
 
         Raises:
-            GridpostError: from the delivery; what was delivered before is remembered.
+            OurFault: the way out is closed for now; what was delivered before is remembered.
         """
-        delivered = []
-        for item in self._store.pending(BATCH, self.name):
+        return tuple(self._deliver(item, now_utc_ms) for item in self._store.pending(BATCH, self.name))
+
+    def _deliver(self, item: OutboxItem, now_utc_ms: int) -> Sent:
+        try:
             place = self._delivery.deliver(item.name, item.content)
-            self._store.delivered(self.name, item.name, place, now_utc_ms).result()
-            delivered.append((item.name, place))
-        return tuple(delivered)
+        except PeerFault as error:
+            sent = Sent(item.name, "", f"{error.code}: {error.reason}")
+            self._store.dead_letter(DeadLetter(self.name, item.name, sent.reason, now_utc_ms)).result()
+            return sent
+        self._store.delivered(self.name, item.name, place, now_utc_ms).result()
+        return Sent(item.name, place)
