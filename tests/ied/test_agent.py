@@ -5,6 +5,7 @@ import time
 from decimal import Decimal
 
 import pytest
+from gridpost.ied_soap_client import measuring
 from gridpost.ied_soap_client.agent import Agent
 from gridpost.ied_soap_client.clockwatch import ClockWatch, Machine
 from gridpost.ied_soap_client.measuring import EVENTS
@@ -222,6 +223,27 @@ def test_a_full_disk_costs_nothing_but_memory(site):
     ends = list(site.delivered())
     assert ends == list(range(ends[0], ends[-1] + 1)), "measured through the full disk, boundary by boundary"
     assert all(codes == () for versions in site.delivered().values() for _, codes in versions)
+
+
+def test_with_memory_full_too_the_register_keeps_count(site, monkeypatch):
+    monkeypatch.setattr(measuring, "MAX_UNSAVED_ROWS", 4)
+
+    async def story(site):
+        await site.until(lambda: values_at_bus(site) >= 1)
+        spool = site.agent.measuring.spool
+        ((pages,),) = spool.rows("PRAGMA page_count")
+        spool.rows(f"PRAGMA max_page_count={pages}")
+        await site.until(lambda: any(line["rows_in_memory"] == 4 for line in site.said("spool-unavailable")), 30)
+        site.imported += 77
+        count = len(site.said("spool-unavailable"))
+        await site.until(lambda: len(site.said("spool-unavailable")) >= count + 3)
+        assert max(line["rows_in_memory"] for line in site.said("spool-unavailable")) == 4
+        spool.rows("PRAGMA max_page_count=1000000")
+        await site.until(lambda: site.total() * 1000 == 77)
+
+    asyncio.run(site.run(story))
+    (long,) = [one for versions in site.delivered().values() for one in versions if "1.4.3" in one[1]]
+    assert Decimal(long[0]) * 1000 == 77
 
 
 def test_the_clock_watch_tells_steps_from_running():
