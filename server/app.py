@@ -16,9 +16,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
+from cryptography import x509
+from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint
-from twisted.internet.ssl import CertificateOptions, PrivateCertificate, TLSVersion
+from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -29,6 +31,7 @@ from gridpost.envelope import DEVICE_LIMITS
 from gridpost.errors import ConfigInvalid, GridpostError, NotFound
 from gridpost.model import ChannelKey, Site
 from gridpost.ports import Adapter, Delivery
+from gridpost.units import seconds_of
 from gridpost.wssecurity import KeySigner
 
 from .audit import Audit, open_audit
@@ -47,6 +50,8 @@ from .zones import zone_of
 T = TypeVar("T")
 IN_REACTOR_BYTES = 128 * 1024  # decision 6: above this a message is read in the pool, so that others are not held up
 REFUSALS_FLUSH_S = 5  # decision 8
+DAY_S = 86_400
+EXPIRY_WARNED_DAYS = 60
 _log = Logger()
 
 
@@ -181,6 +186,7 @@ class Bus:
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
         post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits)
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
+        self._stopping = False
         self._reader: tuple[DayFileReader, Deliveries] | None = None
         if config.mv90.enabled:
             delivery: Delivery = _entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
@@ -205,13 +211,15 @@ class Bus:
             if address:
                 addresses.append(await self._listen(scheme, address))
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
+        self._every(DAY_S, self._warn_of_expiry, now=True)
         if self._reader:
             self._every(self._parts.config.mv90.poll_s, self._read_log)
         self._parts.audit.event("started", addresses=" ".join(addresses))
         return addresses
 
     async def stop(self) -> None:
-        """Stop in order: the doors, the messages in flight, the readers, the store."""
+        """Stop in order: the doors, the messages in flight, the readers after their present step, the store."""
+        self._stopping = True
         for port in self._ports:
             await (port.stopListening() or succeed(None))
         for factory in self._factories:
@@ -253,11 +261,18 @@ class Bus:
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         return kind(self._reactor, port, interface=host)
 
-    def _every(self, seconds: int, function: Callable[[], Any]) -> None:
+    def _every(self, seconds: int, function: Callable[[], Any], *, now: bool = False) -> None:
         loop = LoopingCall(function)
         loop.clock = self._reactor
-        loop.start(seconds, now=False)
+        loop.start(seconds, now=now)
         self._loops.append(loop)
+
+    def _warn_of_expiry(self) -> None:
+        """Once a day, from 60 days before the bus's certificate ends: without it no message is taken."""
+        ends = x509.load_der_x509_certificate(self._parts.signer.certificate).not_valid_after_utc
+        days = (seconds_of(ends) - self._parts.clock() // 1000) // DAY_S
+        if days <= EXPIRY_WARNED_DAYS:
+            self._parts.audit.event("certificate-expires", days=days)
 
     def _flush_refusals(self) -> None:
         taken = self._parts.audit.take_refusals()
@@ -274,7 +289,7 @@ class Bus:
         audit, now = self._parts.audit, self._parts.clock()
         try:
             more = True
-            while more:
+            while more and not self._stopping:
                 outcome = await deferToThreadPool(self._reactor, self._readers_pool, reader.step, now)
                 for name, losses in outcome.files:
                     audit.event("file-rendered", name=name, losses=losses)
@@ -297,17 +312,22 @@ class Bus:
 def _tls(config: Config) -> CertificateOptions:
     """TLS 1.2 and later, with session tickets: resumption saves 40 % of a handshake (facts/http-listener.md)."""
     try:
-        certificate = config.path(config.listen.tls_certificate).read_bytes()
+        leaf, *chain = x509.load_pem_x509_certificates(config.path(config.listen.tls_certificate).read_bytes())
         key = config.path(config.listen.tls_key).read_bytes()
-        private = PrivateCertificate.loadPEM(key + b"\n" + certificate)
-    except (OSError, ValueError) as error:
-        raise ConfigInvalid(f"the HTTPS certificate cannot be used: {error}") from None
-    return CertificateOptions(
-        privateKey=private.privateKey.original,
-        certificate=private.original,
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-        enableSessionTickets=True,
-    )
+        options = CertificateOptions(
+            # A pass phrase, though an empty one: without it OpenSSL asks for one at the terminal.
+            privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, key, passphrase=b""),
+            certificate=crypto.X509.from_cryptography(leaf),
+            extraCertChain=[crypto.X509.from_cryptography(issuer) for issuer in chain],
+            raiseMinimumTo=TLSVersion.TLSv1_2,
+            enableSessionTickets=True,
+        )
+        options.getContext().check_privatekey()
+    except OSError as error:
+        raise NotFound(f"the HTTPS certificate cannot be read: {error}") from None
+    except (ValueError, crypto.Error, SSL.Error) as error:
+        raise ConfigInvalid(f"the HTTPS certificate or its key cannot be used: {error}") from None
+    return options
 
 
 def _check_open_files(connections: int) -> None:
