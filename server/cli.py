@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import click
 
-from gridpost.errors import GridpostError
+from gridpost.errors import FileUnwritable, GridpostError
 
 
 class Entry(NamedTuple):
@@ -67,6 +67,10 @@ def main() -> None:
         group(prog_name="gridpost")
     except GridpostError as error:
         report(error)
+        sys.exit(1)
+    except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
+        where = f"{error.filename}: " if error.filename else ""
+        report(FileUnwritable(f"{where}{error.strerror or error}"))
         sys.exit(1)
 
 

@@ -87,13 +87,15 @@ def load(file: Path) -> Config:
     """Read and check a configuration file.
 
     Raises:
-        NotFound: no such file.
+        NotFound: no such file, or not readable.
         ConfigInvalid: not TOML, an unknown section or key, or a value of another kind or out of range.
     """
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NotFound(f"there is no {file}; 'gridpost init DIR' writes one") from None
+    except OSError as error:
+        raise NotFound(f"{file} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{file}: {error}") from None
     unknown = sorted(set(tables) - set(SECTIONS))
