@@ -57,7 +57,7 @@ def check(url: str, folder: Path) -> Contract:
         url: the bus's address.
         folder: where WSDL and result are cached.
     """
-    command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, f"{url.rstrip('/')}{PATH}?wsdl"]
+    command = [sys.executable, "-P", "-m", __spec__.name if __spec__ else __name__, f"{url.rstrip('/')}{PATH}?wsdl"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
         said: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}

@@ -121,7 +121,7 @@ print("HEAVY", sorted(loaded & {{"twisted", "spyne", "sqlalchemy", "zeep", "pymo
 @pytest.mark.parametrize("command", ["convert", "validate"])
 def test_tools_start_without_twisted_spyne_and_the_store(command):
     done = subprocess.run(
-        [sys.executable, "-c", LIGHT.format(command=command)], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", LIGHT.format(command=command)], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
