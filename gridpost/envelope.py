@@ -181,12 +181,16 @@ class _Names(threading.local):
     which only the thread's end frees: a megabyte of made-up names leaves some three behind, for good, unauthenticated.
     Dropping its entry from the thread's state lets the next parse begin a new one; trees keep the one they were made
     with. Where lxml has no such entry (one dictionary a parser), nothing happens.
+
+    lxml also hands libxml2 only those prefixes of a PrefixList that the dictionary knows, which loses ``#default``:
+    so each dictionary is taught it, as the name of a namespace.
     """
 
     BYTES = 4 << 20
 
     def __init__(self) -> None:
         self._parsed = 0
+        etree.fromstring(_TEACH_DEFAULT)
 
     def make_room(self, size: int) -> None:
         self._parsed += size
@@ -194,6 +198,10 @@ class _Names(threading.local):
             self._parsed = 0
             state = ctypes.cast(_thread_state(), ctypes.py_object).value
             state.pop("_ParserDictionaryContext", None)
+            etree.fromstring(_TEACH_DEFAULT)
+
+
+_TEACH_DEFAULT = b'<a xmlns="#default"/>'
 
 
 _thread_state = ctypes.pythonapi.PyThreadState_GetDict
