@@ -218,8 +218,9 @@ def current_readings(channel: Channel, period: tuple[int, int], filed: Filed) ->
     """Return the current versions with period[0] < interval end <= period[1]; registers at both edges included."""
     current, conflicts = _current_intervals(period, filed.runs)
     registers = _current_registers(period, filed.registers)
-    ends = sorted(current)
-    used = [one.filed.recorded_at_utc_ms for one in current.values()]
+    gaps = sorted(end for end in current if current[end].value is None)
+    ends = sorted(current.keys() - set(gaps))
+    used = [current[end].filed.recorded_at_utc_ms for end in ends]
     used += [one.recorded_at_utc_ms for one in registers]
     return CurrentReadings(
         channel,
@@ -234,6 +235,7 @@ def current_readings(channel: Channel, period: tuple[int, int], filed: Filed) ->
         tuple(_reading(channel, one.judged.register) for one in registers),
         tuple(sorted(conflicts)),
         max(used, default=0),
+        tuple((end, current[end].qualities) for end in gaps),
     )
 
 
@@ -242,14 +244,12 @@ def _current_intervals(period: tuple[int, int], runs: Sequence[FiledRun]) -> tup
     conflicts: set[int] = set()
     for filed in runs:
         run = filed.run
-        if run.outcome == GAP:
-            continue
         for end, value, qualities in zip(run.ends_utc(), run.values, run.qualities, strict=True):
             if not period[0] < end <= period[1]:
                 continue
             if run.outcome == CONFLICT:
                 conflicts.add(end)
-            else:
+            elif run.outcome != GAP or end not in current or current[end].value is None:  # a note yields to any value
                 current[end] = _Current(value, qualities, filed)
     return current, conflicts
 

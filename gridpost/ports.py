@@ -22,6 +22,7 @@ from .model import (
     Entry,
     IntervalBlock,
     Position,
+    Qualities,
     Readings,
     RegisterReading,
     Rows,
@@ -92,7 +93,8 @@ class CurrentReadings:
         positions: the entry behind each value of `block`.
         registers: ascending; the current version at each moment, both edges of the period included.
         conflicts: interval ends at which a conflicting version is on file.
-        newest_recorded_at_utc_ms: of all entries used; 0 when none.
+        newest_recorded_at_utc_ms: of all entries whose values or registers these are; 0 when none.
+        gaps: interval ends without a value that were reported missing, ascending, with the newest note's qualities.
     """
 
     channel: Channel
@@ -101,6 +103,7 @@ class CurrentReadings:
     registers: tuple[RegisterReading, ...]
     conflicts: tuple[int, ...]
     newest_recorded_at_utc_ms: int
+    gaps: tuple[tuple[int, Qualities], ...] = ()
 
 
 class OutboxItem(NamedTuple):

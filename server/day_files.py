@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import NamedTuple
 from urllib.parse import quote
 
 from gridpost.errors import CannotRepresent, Item
-from gridpost.model import Channel, ChannelKey, DataVersion, Readings
+from gridpost.model import Channel, ChannelKey, DataVersion, IntervalBlock, Readings
 from gridpost.ports import Adapter, CurrentReadings, FormatOptions, Site, Store, StoredBlock, ZoneOf
 from gridpost.units import standard_offset
 
@@ -172,4 +173,15 @@ def _is_complete(reading: CurrentReadings, start: int, end: int) -> bool:
 def _readings(current: Iterable[CurrentReadings]) -> Readings:
     held = list(current)
     registers = tuple(register for reading in held for register in reading.registers)
-    return Readings(tuple(reading.block for reading in held), registers)
+    return Readings(tuple(_block(reading) for reading in held), registers)
+
+
+def _block(reading: CurrentReadings) -> IntervalBlock:
+    """Return the values and, where a format can say why there is none, the reported gaps."""
+    if not reading.gaps:
+        return reading.block
+    block = reading.block
+    cells = [*zip(block.ends_utc, block.values, block.qualities, strict=True)]
+    cells += [(end, None, qualities) for end, qualities in reading.gaps]
+    ends, values, qualities = zip(*sorted(cells, key=itemgetter(0)), strict=True)
+    return IntervalBlock(block.channel, block.interval_s, ends, values, qualities)
