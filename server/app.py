@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -45,10 +44,9 @@ from .store import SqlStore, open_store
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
+from .worker import ReactorWorker
 from .zones import zone_of
 
-T = TypeVar("T")
-IN_REACTOR_BYTES = 128 * 1024  # decision 6: above this a message is read in the pool, so that others are not held up
 REFUSALS_FLUSH_S = 5  # decision 8
 DAY_S = 86_400
 EXPIRY_WARNED_DAYS = 60
@@ -69,29 +67,6 @@ class MonotonicTimer:
     def callLater(self, delay: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Schedule a call, as IReactorTime has it."""
         return self._reactor.callLater(delay, function, *args, **kwargs)
-
-
-class ReactorWorker:
-    """`reception.Worker` over a Twisted reactor and a pool of one thread."""
-
-    def __init__(self, reactor: Any, pool: ThreadPool) -> None:
-        """Both live as long as the bus."""
-        self._reactor, self._pool = reactor, pool
-
-    async def run(self, size: int, function: Callable[[], T]) -> T:
-        """Return `function()`, from the pool when the message is large."""
-        if size <= IN_REACTOR_BYTES:
-            return function()
-        result: T = await deferToThreadPool(self._reactor, self._pool, function)
-        return result
-
-    async def settled(self, future: Future[bytes]) -> bytes:
-        """Return a store's result; its thread hands it over to the reactor."""
-        if not future.done():
-            waiting: Deferred[None] = Deferred()
-            future.add_done_callback(lambda _: self._reactor.callFromThread(waiting.callback, None))
-            await waiting
-        return future.result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,8 @@ class Worker(Protocol):
     async def run(self, size: int, function: Callable[[], T]) -> T:
         """Return `function()`, off the reactor when the message is large."""
 
-    async def settled(self, future: Future[bytes]) -> bytes:
-        """Return the result of a store's Future."""
+    async def recorded(self, record: Callable[[], Future[bytes]]) -> bytes:
+        """Return what the store answers to `record()`, called with those of all messages that came in together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,8 @@ class Reception:
             return Reply(200, stored.receipt)
         check_moment(opened, enrolment, arrival.transport, now)
         rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
-        future = self._post.store.record(_entry(opened, arrival), rows, self._receipt_maker(opened))
-        receipt = await self._worker.settled(future)
+        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened)
+        receipt = await self._worker.recorded(lambda: self._post.store.record(entry, rows, make_receipt))
         self._audit.event(
             "recorded", sender=opened.sender, message_id=message_id, peer=arrival.peer,
             size=len(opened.raw), digest=opened.content_digest.hex(),

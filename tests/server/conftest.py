@@ -37,8 +37,8 @@ class SameThreadWorker:
         self.sizes.append(size)
         return function()
 
-    async def settled(self, future):
-        return future.result(timeout=10)
+    async def recorded(self, record):
+        return record().result(timeout=10)
 
 
 @dataclass

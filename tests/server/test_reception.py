@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from gridpost.server.app import IN_REACTOR_BYTES, ReactorWorker
 from gridpost.server.enrolment import Subject
 from gridpost.server.store import open_store
+from gridpost.server.worker import IN_REACTOR_BYTES, ReactorWorker
 from lxml import etree
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
@@ -436,4 +436,31 @@ def test_the_worker_hands_a_futures_error_and_result_over(reactor_and_pool):
         gate = threading.Event()
         future = other.submit(lambda: gate.wait(5) and b"receipt")
         reactor.callWhenRunning(gate.set)
-        assert run(reactor, worker.settled(future)) == b"receipt"
+        assert run(reactor, worker.recorded(lambda: future)) == b"receipt"
+
+
+def test_what_comes_in_together_is_recorded_together_and_answered_with_one_wake_up(reactor_and_pool):
+    reactor, pool = reactor_and_pool
+    worker, futures, wake_ups = ReactorWorker(reactor, pool), [Future(), Future(), Future()], []
+    call_from_thread, recorded = reactor.callFromThread, []
+
+    def count(function, *arguments):
+        wake_ups.append(function)
+        call_from_thread(function, *arguments)
+
+    def record(number):
+        recorded.append(number)
+        if number == 2:  # the writer: it sees all three, and answers them while the reactor is busy
+            writer = threading.Thread(target=lambda: [future.set_result(b"%d" % n) for n, future in enumerate(futures)])
+            reactor.callLater(0, lambda: (writer.start(), writer.join()))
+        return futures[number]
+
+    async def together():
+        coroutines = [Deferred.fromCoroutine(worker.recorded(lambda n=n: record(n))) for n in range(3)]
+        assert recorded == []  # not before the turn has ended
+        return [await one for one in coroutines]
+
+    reactor.callFromThread = count
+    assert run(reactor, together()) == [b"0", b"1", b"2"]
+    assert recorded == [0, 1, 2]
+    assert len(wake_ups) == 1
