@@ -1,0 +1,42 @@
+"""What several rooms' tests share: the helpers of `campaigns/` are importable, and so is a bus that runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
+
+from live_bus import LiveBus
+
+
+@pytest.fixture
+def make_bus(tmp_path):
+    """Return a function that makes a bus (not started) in a fresh folder; whatever runs in the end is killed."""
+    made = []
+
+    def make(name: str = "bus", **sections):
+        made.append(LiveBus.make(tmp_path / name, **sections))
+        return made[-1]
+
+    yield make
+    for bus in made:
+        if bus.process is not None:
+            bus.kill()
+
+
+@pytest.fixture
+def live_bus(make_bus):
+    """A running bus of this test alone."""
+    return make_bus().start()
+
+
+@pytest.fixture(scope="session")
+def shared_bus(tmp_path_factory):
+    """A running bus that tests of the session share; each enrols devices of its own."""
+    bus = LiveBus.make(tmp_path_factory.mktemp("shared") / "bus").start()
+    yield bus
+    if bus.process is not None:
+        bus.kill()
