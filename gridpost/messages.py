@@ -214,6 +214,7 @@ def _decode_interval(reading: Element, findings: _Findings) -> tuple[int, str | 
     end: int | None = None
     value: str | None = None
     qualities: list[Quality] = []
+    found = findings.total
     for child in reading:
         tag = child.tag
         if tag == f"{_M}timeStamp":
@@ -224,6 +225,8 @@ def _decode_interval(reading: Element, findings: _Findings) -> tuple[int, str | 
             qualities.append(_decode_quality(child))
         elif tag == f"{_M}timePeriod" and end is None and child.find(f"{_M}end") is not None:
             end = findings.tried(units.parse_utc, child.find(f"{_M}end"))
+    if findings.total > found:
+        return 0, None, ()  # what cannot be read is not also missing
     if end is None:
         findings.add(reading, "an interval needs a timeStamp")
     if value is None and all(quality.code != MISSING_QUALITY for quality in qualities):
@@ -247,11 +250,12 @@ def _plain(qualities: list[Quality]) -> Qualities:
 
 
 def _decode_register(element: Element, key: ChannelKey, findings: _Findings) -> Iterator[RegisterReading]:
+    found = findings.total
     time, value, qualities = _decode_interval(element, findings)
-    if value is None:
-        findings.add(element, "a register reading needs a value")
-    else:
+    if value is not None:
         yield RegisterReading(key, time, value, qualities)
+    elif findings.total == found:
+        findings.add(element, "a register reading needs a value")
 
 
 def _decode_created_end_device_events(header: Header, element: Element) -> Message:
@@ -291,8 +295,10 @@ class _Findings:
         above = [ancestor for ancestor in top.iterancestors() if ancestor.getparent() is not None]
         self._top = next((child for child in above if child.getparent().tag == body), top)
         self._items: list[Item] = []
+        self.total = 0
 
     def add(self, element: Element, reason: str) -> None:
+        self.total += 1
         if len(self._items) < self.LONGEST:
             self._items.append(Item("bad-value", reason, schemas.path_of(element, self._top)))
 
