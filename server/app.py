@@ -19,6 +19,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.error import CannotListenError
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
@@ -222,8 +223,8 @@ class Bus:
         factory = DeviceHttpFactory(door.routes(), MonotonicTimer(self._reactor), limits, parts.audit.refused)
         try:
             port = await self._endpoint(scheme, address).listen(factory)
-        except OSError as error:
-            raise ConfigInvalid(f"cannot listen on {address}: {error}") from None
+        except CannotListenError as error:
+            raise ConfigInvalid(f"cannot listen on {address}: {error.socketError}") from None
         self._factories.append(factory)
         self._ports.append(port)
         host = port.getHost()

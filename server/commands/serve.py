@@ -9,7 +9,7 @@ from typing import Any
 import click
 from twisted.internet import epollreactor, error
 
-from gridpost.errors import GridpostError
+from gridpost.errors import GridpostError, Internal, StoreUnavailable
 
 from .. import config as configuration
 from ..cli import report
@@ -33,20 +33,17 @@ def command(config_file: Path, as_json: bool) -> None:
 
     from ..app import Bus, open_parts
 
-    failed: list[GridpostError | str] = []
+    failed: list[GridpostError] = []
     parts = open_parts(config, lambda reason: _call(reactor, _fatal, reactor, failed, reason))
     bus = Bus(parts, reactor)
     _run(reactor, bus, failed, as_json)
     for failure in failed:
-        if isinstance(failure, GridpostError):
-            report(failure)
-        else:
-            click.echo(f"error[store-unavailable]: {failure}", err=True)
+        report(failure)
     if failed:
         raise SystemExit(1)
 
 
-def _run(reactor: Any, bus: Any, failed: list[GridpostError | str], as_json: bool) -> None:
+def _run(reactor: Any, bus: Any, failed: list[GridpostError], as_json: bool) -> None:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
@@ -56,9 +53,11 @@ def _run(reactor: Any, bus: Any, failed: list[GridpostError | str], as_json: boo
         done(as_json, {"addresses": addresses, "pid": os.getpid()}, lines)
 
     def on_failure(failure: Failure) -> None:
-        if not isinstance(failure.value, GridpostError):
+        if isinstance(failure.value, GridpostError):
+            failed.append(failure.value)
+        else:
             failure.printTraceback()
-        failed.append(failure.value if isinstance(failure.value, GridpostError) else str(failure.value))
+            failed.append(Internal(f"the bus did not start: {failure.value}"))
         reactor.callWhenRunning(reactor.stop)
 
     def stopping() -> Any:
@@ -73,8 +72,8 @@ def _call(reactor: Any, function: Any, *args: Any) -> None:
     reactor.callFromThread(function, *args)
 
 
-def _fatal(reactor: Any, failed: list[GridpostError | str], reason: str) -> None:
+def _fatal(reactor: Any, failed: list[GridpostError], reason: BaseException) -> None:
     """The store can keep nothing more: stop at once rather than pretend (facts/security.md 2.7)."""
-    failed.append(f"the store failed and the bus stopped: {reason}")
+    failed.append(StoreUnavailable(f"the store failed and the bus stopped: {reason}"))
     if reactor.running:
         reactor.stop()
