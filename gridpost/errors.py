@@ -276,6 +276,14 @@ def summary(error: type[GridpostError]) -> str:
     return (error.__doc__ or error.code).splitlines()[0]
 
 
+def explained(error: GridpostError) -> str:
+    """Return what a command prints of an error: code and reason, each item on a line, what to do."""
+    lines = [f"error[{error.code}]: {error.reason}"]
+    lines += [f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]" for item in error.items]
+    advice = summary(type(error))
+    return "\n".join(lines if advice == error.reason else [*lines, f"  {advice}"])
+
+
 def leaves(branch: type[GridpostError] = GridpostError) -> Iterator[type[GridpostError]]:
     """Yield every leaf of the tree below `branch`."""
     for child in branch.__subclasses__():

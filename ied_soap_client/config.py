@@ -7,77 +7,70 @@ are errors: a mistyped dial must not silently be a dial of 2^32.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gridpost import tabular, units
+from gridpost import settings, tabular, units
 from gridpost.errors import ConfigInvalid, NotFound
 from gridpost.model import Channel, ReadingType
+from gridpost.settings import setting
 
 from . import register_map
 from .zones import zone_of
-
-
-def _setting(default: Any, meaning: str) -> Any:
-    metadata = {"meaning": meaning, "default": default}
-    return (
-        field(default_factory=dict, metadata=metadata) if default == {} else field(default=default, metadata=metadata)
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class Bus:
     """The bus, and how it is reached. A proxy is taken from HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
 
-    url: str = _setting("", "its address, such as https://bus.example.org; messages go to /metering below it")
-    timeout_s: int = _setting(30, "seconds to wait for an answer")
-    tls_ca: str = _setting("", "certificates (PEM) that may vouch for its HTTPS; empty: those the machine trusts")
+    url: str = setting("", "its address, such as https://bus.example.org; messages go to /metering below it")
+    timeout_s: int = setting(30, "seconds to wait for an answer")
+    tls_ca: str = setting("", "certificates (PEM) that may vouch for its HTTPS; empty: those the machine trusts")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who this device is: files 'gridpost-ied init' made."""
 
-    serial: str = _setting("", "Source in every message, as enrolled")
-    key: str = _setting("ied.key", "private key, PEM")
-    certificate: str = _setting("ied.pem", "certificate, PEM")
-    ca: str = _setting("ca.pem", "the CA whose bus certificates are believed, PEM")
+    serial: str = setting("", "Source in every message, as enrolled")
+    key: str = setting("ied.key", "private key, PEM")
+    certificate: str = setting("ied.pem", "certificate, PEM")
+    ca: str = setting("ca.pem", "the CA whose bus certificates are believed, PEM")
 
 
 @dataclass(frozen=True, slots=True)
 class Spool:
     """Where what was measured waits for its receipt."""
 
-    path: str = _setting("spool.db", "an SQLite file on a local disk; never copy or delete it while readings wait")
+    path: str = setting("spool.db", "an SQLite file on a local disk; never copy or delete it while readings wait")
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
     """What is measured; the same table as for 'gridpost ied add'."""
 
-    file: str = _setting("channels.csv", "CSV, columns in docs/protocol.md")
+    file: str = setting("channels.csv", "CSV, columns in docs/protocol.md")
 
 
 @dataclass(frozen=True, slots=True)
 class Push:
     """When readings are sent."""
 
-    every_s: int = _setting(900, "seconds between two pushes, counted from the full hour")
-    spread_s: int = _setting(20, "each push waits a random part of this, so that not all devices call at once")
-    backoff_first_s: int = _setting(2, "after a failure the next try is within this many seconds, then twice as many")
-    backoff_most_s: int = _setting(600, "and never more than this")
+    every_s: int = setting(900, "seconds between two pushes, counted from the full hour")
+    spread_s: int = setting(20, "each push waits a random part of this, so that not all devices call at once")
+    backoff_first_s: int = setting(2, "after a failure the next try is within this many seconds, then twice as many")
+    backoff_most_s: int = setting(600, "and never more than this")
 
 
 @dataclass(frozen=True, slots=True)
 class Poll:
     """How meters are read."""
 
-    timeout_s: int = _setting(3, "seconds to wait for a meter")
-    tolerance_s: int = _setting(
+    timeout_s: int = setting(3, "seconds to wait for a meter")
+    tolerance_s: int = setting(
         20, "how long after a boundary its stand may be read; never more than a tenth of an interval"
     )
 
@@ -86,14 +79,14 @@ class Poll:
 class Meter:
     """One SunSpec meter (models 201 to 204, Modbus TCP); a section for each."""
 
-    id: str = _setting("", "its mRID, as in the channel table")
-    host: str = _setting("127.0.0.1", "Modbus TCP host")
-    port: int = _setting(502, "and port")
-    unit: int = _setting(1, "Modbus unit")
-    ratio: str = _setting("1", "transformer ratios the meter does not apply itself, multiplied; a decimal number")
-    dial: int = _setting(1 << 32, "register value at which counting starts again at 0: 4294967296, or 1000000 ...")
-    largest_step: int = _setting(0, "most counts of the register in one interval; 0: a tenth of the dial")
-    points: Mapping[str, str] = _setting({}, "stream name = SunSpec point, where the reading type does not tell it")
+    id: str = setting("", "its mRID, as in the channel table")
+    host: str = setting("127.0.0.1", "Modbus TCP host")
+    port: int = setting(502, "and port")
+    unit: int = setting(1, "Modbus unit")
+    ratio: str = setting("1", "transformer ratios the meter does not apply itself, multiplied; a decimal number")
+    dial: int = setting(1 << 32, "register value at which counting starts again at 0: 4294967296, or 1000000 ...")
+    largest_step: int = setting(0, "most counts of the register in one interval; 0: a tenth of the dial")
+    points: Mapping[str, str] = setting({}, "stream name = SunSpec point, where the reading type does not tell it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,39 +123,15 @@ def load(file: Path) -> Config:
         NotFound: no such file.
         ConfigInvalid: not TOML, an unknown section or key, or a value of another kind or out of range.
     """
-    tables = _toml_tables(file)
-    known = (*SECTIONS, "meter")
-    if unknown := sorted(set(tables) - set(known)):
-        raise ConfigInvalid(f"{file}: unknown section [{unknown[0]}]; known are {', '.join(known)}")
-    sections = {name: _section(kind, tables.get(name, {}), f"{file}: [{name}]") for name, kind in SECTIONS.items()}
-    meters = tables.get("meter", [])
-    if not isinstance(meters, list):
-        raise ConfigInvalid(f"{file}: meters are written [[meter]], one section each")
-    found = tuple(_section(Meter, table, f"{file}: [[meter]]") for table in meters)
-    config = Config(file.parent.resolve(), **sections, meter=found)
-    _check(config, file)
-    return config
-
-
-def _toml_tables(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFound(f"there is no {file}; 'gridpost-ied init' writes one") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{file}: {error}") from None
-
-
-def _section(kind: type, table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise ConfigInvalid(f"{where} is not a section")
-    known = {item.name: item.metadata["default"] for item in fields(kind)}
-    for name, value in table.items():
-        if name not in known:
-            raise ConfigInvalid(f"{where} unknown key {name}; known are {', '.join(known)}")
-        if type(value) is not type(known[name]):
-            raise ConfigInvalid(f"{where} {name} must be of the kind of {known[name]!r}, not {value!r}")
-    return kind(**table)
+    config = Config(file.parent.resolve(), **settings.parse(text, str(file), SECTIONS, {"meter": Meter}))
+    _check(config, file)
+    return config
 
 
 def _check(config: Config, file: Path) -> None:
@@ -256,24 +225,7 @@ def render(values: Mapping[str, Mapping[str, Any]], meters: Sequence[Mapping[str
     """Return a commented ied.toml: every setting with its meaning; those not in `values` commented out."""
     lines = ["# Settings of a Gridpost device. Those commented out show their default.", ""]
     for name, kind in SECTIONS.items():
-        lines += _rendered(f"[{name}]", kind, values.get(name, {}))
+        lines += settings.render(f"[{name}]", kind, values.get(name, {}))
     for meter in meters or ({},):
-        lines += _rendered("[[meter]]" if meter else "# [[meter]]", Meter, meter)
+        lines += settings.render("[[meter]]" if meter else "# [[meter]]", Meter, meter)
     return "\n".join(lines)
-
-
-def _rendered(title: str, kind: type, given: Mapping[str, Any]) -> list[str]:
-    lines = [f"# {(kind.__doc__ or '').splitlines()[0]}", title]
-    for item in fields(kind):
-        lines.append(f"# {item.metadata['meaning']}")
-        value = _toml(given.get(item.name, item.metadata["default"]))
-        lines.append(f"{'' if item.name in given else '# '}{item.name} = {value}")
-    return [*lines, ""]
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, int):
-        return str(value)
-    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

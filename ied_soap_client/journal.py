@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 
 from gridpost import units
-from gridpost.errors import GridpostError
+from gridpost.errors import GridpostError, explained
 
 from .clockwatch import wall_ms
 
@@ -48,9 +48,4 @@ def answer(values: Mapping[str, object], as_json: bool, text: str) -> None:
 
 def report(error: GridpostError) -> None:
     """Print an error to standard error: code, reason, each item on a line, what to do."""
-    print(f"error[{error.code}]: {error.reason}", file=sys.stderr)
-    for item in error.items:
-        print(f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]", file=sys.stderr)
-    advice = (type(error).__doc__ or "").splitlines()[0]
-    if advice and advice != error.reason:
-        print(f"  {advice}", file=sys.stderr)
+    print(explained(error), file=sys.stderr)

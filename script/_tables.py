@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 from gridpost.ied_soap_client import cli as ied_cli
@@ -20,7 +19,7 @@ from gridpost.server import cli as bus_cli
 from gridpost.server import config as bus_config
 from gridpost.server.transports import http_values
 
-from gridpost import tabular
+from gridpost import settings, tabular
 from gridpost.errors import PeerFault, leaves
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -42,13 +41,12 @@ def _http() -> Rows:
             yield f"`{value.code}`", str(value.status), value.reason
 
 
-def _settings(sections: Mapping[str, type], toml: Callable[[Any], str]) -> Rows:
+def _settings(sections: Mapping[str, type]) -> Rows:
     yield "setting", "default", "meaning"
     for name, kind in sections.items():
         for item in fields(kind):
-            made = item.default_factory
-            default = item.default if made is MISSING else made()
-            yield f"`{name}.{item.name}`", f"`{toml(default)}`", item.metadata["meaning"]
+            default = settings.literal(item.metadata["default"])
+            yield f"`{name}.{item.name}`", f"`{default}`", item.metadata["meaning"]
 
 
 def _commands(program: str, command: click.Command) -> Rows:
@@ -124,8 +122,8 @@ COLUMN_MEANINGS = {
 TABLES: Mapping[str, Callable[[], Rows]] = {
     "errors": _errors,
     "http": _http,
-    "bus_settings": lambda: _settings(bus_config.SECTIONS, bus_config._toml),
-    "ied_settings": lambda: _settings({**ied_config.SECTIONS, "meter": ied_config.Meter}, ied_config._toml),
+    "bus_settings": lambda: _settings(bus_config.SECTIONS),
+    "ied_settings": lambda: _settings({**ied_config.SECTIONS, "meter": ied_config.Meter}),
     "bus_commands": lambda: _commands("gridpost", bus_cli.group),
     "ied_commands": lambda: _commands("gridpost-ied", ied_cli.group),
     "readings_columns": _columns(tabular.COLUMNS),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import click
 
-from gridpost.errors import FileUnwritable, GridpostError
+from gridpost.errors import FileUnwritable, GridpostError, explained
 
 
 class Entry(NamedTuple):
@@ -76,9 +76,4 @@ def main() -> None:
 
 def report(error: GridpostError) -> None:
     """Print an error to standard error: code, reason, what to do, each item on a line."""
-    print(f"error[{error.code}]: {error.reason}", file=sys.stderr)
-    for item in error.items:
-        print(f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]", file=sys.stderr)
-    advice = (type(error).__doc__ or "").splitlines()[0]
-    if advice and advice != error.reason:
-        print(f"  {advice}", file=sys.stderr)
+    print(explained(error), file=sys.stderr)

@@ -7,62 +7,58 @@ to the file. Unknown keys are errors: a mistyped limit must not silently be no l
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gridpost import settings
 from gridpost.errors import ConfigInvalid, NotFound
-
-
-def _setting(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"meaning": meaning})
+from gridpost.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
 class Bus:
     """Who this bus is and where it keeps what it must not lose."""
 
-    id: str = _setting("bus", "Source in the bus's answers; 1 to 64 printable characters")
-    database: str = _setting("gridpost.db", "the store, an SQLite file on a local disk")
-    audit: str = _setting("audit.jsonl", "the audit log, one JSON line an event; empty: standard error")
+    id: str = setting("bus", "Source in the bus's answers; 1 to 64 printable characters")
+    database: str = setting("gridpost.db", "the store, an SQLite file on a local disk")
+    audit: str = setting("audit.jsonl", "the audit log, one JSON line an event; empty: standard error")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Keys and certificates, PEM."""
 
-    ca_certificate: str = _setting("ca.pem", "the device CA; its fingerprint is in every enrolment code")
-    ca_key: str = _setting("ca.key", "the CA's key; needed only while devices enrol")
-    certificate: str = _setting("bus.pem", "the bus's certificate, which signs receipts")
-    key: str = _setting("bus.key", "its key")
+    ca_certificate: str = setting("ca.pem", "the device CA; its fingerprint is in every enrolment code")
+    ca_key: str = setting("ca.key", "the CA's key; needed only while devices enrol")
+    certificate: str = setting("bus.pem", "the bus's certificate, which signs receipts")
+    key: str = setting("bus.key", "its key")
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
     """The device listener: POST /metering, the WSDL, enrolment, /health."""
 
-    http: str = _setting("0.0.0.0:80", "address and port of plain HTTP; empty: none")
-    https: str = _setting("", "address and port of HTTPS, such as 0.0.0.0:443; empty: none")
-    tls_certificate: str = _setting("", "the HTTPS certificate with its chain, PEM")
-    tls_key: str = _setting("", "its key, PEM")
-    public_url: str = _setting("", "the address devices use, put into the WSDL; empty: what the Host header says")
-    body_limit: int = _setting(1 << 20, "largest message in bytes; the caps on '<' and '=' grow in proportion")
-    connections: int = _setting(10_000, "open connections at most")
-    connections_per_peer: int = _setting(256, "of them from one address")
+    http: str = setting("0.0.0.0:80", "address and port of plain HTTP; empty: none")
+    https: str = setting("", "address and port of HTTPS, such as 0.0.0.0:443; empty: none")
+    tls_certificate: str = setting("", "the HTTPS certificate with its chain, PEM")
+    tls_key: str = setting("", "its key, PEM")
+    public_url: str = setting("", "the address devices use, put into the WSDL; empty: what the Host header says")
+    body_limit: int = setting(1 << 20, "largest message in bytes; the caps on '<' and '=' grow in proportion")
+    connections: int = setting(10_000, "open connections at most")
+    connections_per_peer: int = setting(256, "of them from one address")
 
 
 @dataclass(frozen=True, slots=True)
 class Mv90:
     """The reader that writes one MV-90 MDEF file a meter and day."""
 
-    enabled: bool = _setting(True, "whether files are written")
-    directory: str = _setting("mv90", "where they go")
-    site: str = _setting("", "the site table (CSV) for CUSTID, RECID, unit codes, channel numbers; empty: none")
-    grace_h: int = _setting(6, "hours after a day's end at which an incomplete day is written all the same")
-    poll_s: int = _setting(2, "seconds between two looks at the log")
+    enabled: bool = setting(True, "whether files are written")
+    directory: str = setting("mv90", "where they go")
+    site: str = setting("", "the site table (CSV) for CUSTID, RECID, unit codes, channel numbers; empty: none")
+    grace_h: int = setting(6, "hours after a day's end at which an incomplete day is written all the same")
+    poll_s: int = setting(2, "seconds between two looks at the log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +87,16 @@ def load(file: Path) -> Config:
         ConfigInvalid: not TOML, an unknown section or key, or a value of another kind or out of range.
     """
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFound(f"there is no {file}; 'gridpost init DIR' writes one") from None
     except OSError as error:
         raise NotFound(f"{file} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigInvalid(f"{file}: {error}") from None
-    unknown = sorted(set(tables) - set(SECTIONS))
-    if unknown:
-        raise ConfigInvalid(f"{file}: unknown section [{unknown[0]}]; known are {', '.join(SECTIONS)}")
-    sections = {name: _section(kind, tables.get(name, {}), f"{file}: [{name}]") for name, kind in SECTIONS.items()}
-    config = Config(file.parent.resolve(), **sections)
+    config = Config(file.parent.resolve(), **settings.parse(text, str(file), SECTIONS, {}))
     _check(config, file)
     return config
-
-
-def _section(kind: type, table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise ConfigInvalid(f"{where} is not a section")
-    known = {item.name: item.default for item in fields(kind)}
-    for name, value in table.items():
-        if name not in known:
-            raise ConfigInvalid(f"{where} unknown key {name}; known are {', '.join(known)}")
-        if type(value) is not type(known[name]):
-            raise ConfigInvalid(f"{where} {name} must be of the kind of {known[name]!r}, not {value!r}")
-    return kind(**table)
 
 
 def _check(config: Config, file: Path) -> None:
@@ -165,20 +145,5 @@ def render(values: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a commented gridpost.toml: every setting with its meaning; those not in `values` commented out."""
     lines = ["# Gridpost's settings. Those commented out show their default.", ""]
     for name, kind in SECTIONS.items():
-        lines += [f"# {(kind.__doc__ or '').splitlines()[0]}", f"[{name}]"]
-        for item in fields(kind):
-            given = values.get(name, {})
-            value = given.get(item.name, item.default)
-            lines.append(f"# {item.metadata['meaning']}")
-            lines.append(f"{'' if item.name in given else '# '}{item.name} = {_toml(value)}")
-        lines.append("")
+        lines += settings.render(f"[{name}]", kind, values.get(name, {}))
     return "\n".join(lines)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    # JSON's escapes are TOML's too; only DEL must be escaped in TOML and is not in JSON.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -16,7 +16,7 @@ ROOMS = ("gridpost", *RINGS)
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
     "__init__": 0, "ns": 0, "errors": 0, "units": 0,
-    "model": 1, "schemas": 1, "cells": 1, "tabular": 1, "merkle": 1,
+    "model": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "enrolment": 2, "leaf": 2, "versions": 2,
     "wssecurity": 3, "ports": 3,
     "exchange": 4, "check": 4, "log": 4,
@@ -37,7 +37,7 @@ SAME_FLOOR = {
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
     "__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "functools",
-    "hashlib", "hmac", "io", "itertools", "json", "re", "struct", "types", "typing",
+    "hashlib", "hmac", "io", "itertools", "json", "re", "struct", "tomllib", "types", "typing",
 }  # fmt: skip
 STATED = {
     ("schemas", "importlib"),  # finds the packaged schemas
