@@ -131,7 +131,7 @@ def test_a_value_that_comes_later_takes_the_place_of_the_gap(enrol, record, run)
     (channel,) = enrol(half_hourly())
     record(channel, MIDNIGHT + 1800, ["1"] * 47 + [None], ((),) * 47 + (NULL,))
     record(channel, MIDNIGHT + 86400, ["9"])
-    record(channel, MIDNIGHT + 86400, [None], (NULL,))
+    record(channel, MIDNIGHT + 86400, [None], ((Quality("2.5.259", "N=0,87,"),),))
     (file,) = files(run("nem12", "2025-03-01", "2025-03-01", "--json"))
     assert by_nemreader(file["file"])["NMI1", "E1", "02 00:00"] == ("9.0", "A", "")
     assert file["complete"]
