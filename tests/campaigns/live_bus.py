@@ -115,14 +115,14 @@ class Device:
         return refusal
 
 
-def enrol(wire: Wire, code_text: str, table: str) -> Device:
+def enrol(wire: Wire, code_text: str, table: str, key: Any = None) -> Device:
     """Enrol by the wire protocol: cacerts against the fingerprint, then simpleenroll with the proof."""
     code = enrolment.parse_code(code_text)
     status, body, _ = wire.get("/.well-known/est/cacerts")
     assert status == 200
     (ca,) = enrolment.certificates(body)
     assert enrolment.trusts(code, ca)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, code.serial)])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     der = request.public_bytes(serialization.Encoding.DER)
@@ -221,9 +221,9 @@ class LiveBus:
         file.write_text(table, encoding="utf-8")
         return self.json("ied", "add", serial, "--channels", file)["code"]
 
-    def enrol(self, serial: str, table: str | None = None) -> Device:
+    def enrol(self, serial: str, table: str | None = None, key: Any = None) -> Device:
         table = table or channel_table(f"M-{serial}")
-        return enrol(self.wire, self.add(serial, table), table)
+        return enrol(self.wire, self.add(serial, table), table, key)
 
     def audit(self, event: str = "") -> list[dict[str, Any]]:
         lines = (self.folder / "audit.jsonl").read_text(encoding="ascii").splitlines()

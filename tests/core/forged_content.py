@@ -81,14 +81,14 @@ def _ages(setting: Setting) -> Iterator[Forgery]:
     ages = {
         "15-minutes-and-a-second": (15 * MINUTE + 1000, "message-stale"),
         "a-day": (1440 * MINUTE, "message-stale"),
-        "two-years": (2 * 365 * 1440 * MINUTE, "message-stale"),
+        "two-years": (2 * 365 * 1440 * MINUTE, "message-stale", SIGNATURE),  # perhaps older than the certificate
         "62-seconds-ahead": (-62_000, "message-from-future"),
         "a-day-ahead": (-1440 * MINUTE, "message-from-future"),
-        "ten-years-ahead": (-3650 * 1440 * MINUTE, "message-from-future"),
+        "ten-years-ahead": (-3650 * 1440 * MINUTE, "message-from-future", SIGNATURE),
     }
-    for name, (age_ms, code) in ages.items():
+    for name, (age_ms, *codes) in ages.items():
         raw = draft(setting, created=clock(setting.now_utc_ms - age_ms)).sealed()
-        yield Forgery(f"age-{name}", "2.4 stale > 15 min, future > 60 s", raw, (code,))
+        yield Forgery(f"age-{name}", "2.4 stale > 15 min, future > 60 s", raw, tuple(codes))
     ahead = draft(
         setting, expires="<wsu:Expires>2099-01-01T00:00:00Z</wsu:Expires>", created=clock(setting.now_utc_ms - 3600_000)
     )

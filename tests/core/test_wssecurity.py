@@ -10,8 +10,9 @@ import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from forging import BODY, EXC, TIME, TOKEN, Draft, Setting, draft, transform, with_prefixes
+from forging import BODY, EXC, TIME, TOKEN, Setting, draft, with_prefixes
 from lxml import etree
+from signed_by_xmlsec import XMLSEC_SHAPES, signed_by_xmlsec
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
@@ -46,51 +47,10 @@ def verified(raw: bytes, kind: str) -> wssecurity.Verified:
 # --- python-xmlsec signs, we verify ----------------------------------------------------------------------------------
 
 
-def private_key(kind: str) -> xmlsec.Key:
-    pem = signer(kind)._key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return xmlsec.Key.from_memory(pem, xmlsec.KeyFormat.PEM)
-
-
-def signed_by_xmlsec(template: Draft, kind: str) -> bytes:
-    """The draft with every digest and the signature made by libxmlsec1."""
-    blank = Draft(**{name: getattr(template, name) for name in template.__dataclass_fields__} | {
-        "refs": [ref._replace(value="") for ref in template.refs], "unsigned": True, "sign": lambda *_: b"",
-    })  # fmt: skip
-    root = etree.fromstring(blank.sealed())
-    xmlsec.tree.add_ids(root, ["Id"])
-    context = xmlsec.SignatureContext()
-    context.key = private_key(kind)
-    context.sign(root.find(f".//{ns.q(ns.DS, 'Signature')}"))
-    return etree.tostring(root)
-
-
-SECURITY = '<wsse:Security soap:mustUnderstand="1">{}</wsse:Security>'
-XMLSEC_SHAPES = {
-    "plain": {},
-    "timestamp-first": {"security": SECURITY.format("{timestamp}{signature}{token}")},
-    "signature-first": {"security": SECURITY.format("{signature}\n{token}\n{timestamp}")},
-    "token-signed": {"refs": (TOKEN, TIME, BODY)},
-    "expires": {"expires": "<wsu:Expires>2026-01-01T00:05:00Z</wsu:Expires>"},
-    "sha-512": {"refs": (BODY._replace(digest=ns.SHA512), TIME._replace(digest=ns.SHA384))},
-    "prefix-list": {
-        "refs": (with_prefixes(BODY, "soap", "wsse"), with_prefixes(TIME, "ds", "nothing")),
-        "c14n": transform(("soap", "wsu"), "CanonicalizationMethod"),
-    },
-    "prefix-list-default": {
-        "refs": (with_prefixes(BODY, "#default"), with_prefixes(TIME, "#default", "soap")),
-        "declared": f'{Draft("", signer("p-256")).declared} xmlns="urn:default"',
-    },
-    "white-space-in-body": {"body": '<soap:Body wsu:Id="body">\n  {payload}\n\t</soap:Body>'},
-    "unsigned-header": {"header": '<soap:Header><a xmlns="urn:x">x</a>{security}</soap:Header>'},
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", XMLSEC_SHAPES)
 def test_what_xmlsec_signs_is_taken(name, kind):
-    raw = signed_by_xmlsec(draft(setting(kind), **XMLSEC_SHAPES[name]), kind)
+    raw = signed_by_xmlsec(draft(setting(kind), **XMLSEC_SHAPES[name]))
     opened = exchange.open_(exchange.read(raw), testing.enrolment(signer(kind), "IED1", [testing.channel(1)]))
     assert opened.message.readings.blocks[0].values == ("1.5",)
     assert opened.created_utc_ms == NOW
@@ -101,12 +61,12 @@ def test_what_xmlsec_signs_is_taken(name, kind):
     [("rsa-2048", ns.RSA_SHA384), ("rsa-2048", ns.RSA_SHA512), ("p-256", ns.ECDSA_SHA384), ("p-384", ns.ECDSA_SHA256)],
 )
 def test_the_other_algorithms_of_the_table_are_taken(kind, method):
-    assert verified(signed_by_xmlsec(draft(setting(kind), method=method), kind), kind).created_utc_ms == NOW
+    assert verified(signed_by_xmlsec(draft(setting(kind), method=method)), kind).created_utc_ms == NOW
 
 
 def test_our_digests_are_those_of_xmlsec():
     """DigestValue is filled in by libxmlsec1; ours must come to the same octets, PrefixList included."""
-    raw = signed_by_xmlsec(draft(setting(), **XMLSEC_SHAPES["prefix-list-default"]), "p-256")
+    raw = signed_by_xmlsec(draft(setting(), **XMLSEC_SHAPES["prefix-list-default"]))
     shaped = exchange.read(raw)
     found = {
         reference.get("URI"): base64.b64decode(reference.findtext(ns.q(ns.DS, "DigestValue")))
