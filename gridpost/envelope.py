@@ -270,6 +270,8 @@ def _refuse_by_bytes(raw: bytes, limits: Limits) -> None:
 def _refuse_by_tree(root: Element, raw: bytes, limits: Limits) -> None:
     if _exceeds(f"{'/*' * (limits.depth + 1)}")(root):
         raise LimitExceeded(detail="depth")
+    if raw.count(b"=") <= min(limits.attributes, limits.namespaces):
+        return  # each attribute and each declaration has one
     if _exceeds(f"//@*[{limits.attributes + 1}]")(root):
         raise LimitExceeded(detail="attributes of one element")
     if raw.count(b"xmlns") > limits.namespaces and _declares_more(root, limits.namespaces):

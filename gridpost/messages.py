@@ -191,7 +191,7 @@ def _decode_plain(block: Element, key: ChannelKey) -> IntervalBlock | None:
     if not (len(stamps) == len(values) == len(block) - 1 and _CHILDREN(block) == 2 * len(stamps)):
         return None
     try:
-        ends, literals = tuple(map(units.parse_utc, stamps)), tuple(map(units.decimal_text, values))
+        ends, literals = tuple(map(units.parse_utc, stamps)), units.decimal_texts(values)
     except ValueError:
         return None  # white space around it, or a finding: _decode_block knows which
     return IntervalBlock(key, _interval_s(key.reading_type), ends, literals, ((),) * len(ends))

@@ -7,6 +7,7 @@ Floor 0: imports only errors. Times are whole numbers everywhere inside: an inte
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from .errors import FileInvalid
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\Z", re.ASCII)
 # JSON's number, RFC 8259 section 6: what the store keeps. Most literals on the wire are one already.
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?\Z", re.ASCII)
+_JSON_COLUMN = re.compile(r"(?:-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:\n(?!\Z)|\Z))+\Z", re.ASCII)
 MAX_DIGITS = 18
 
 # xs:dateTime with a mandatory zone; 24:00, leap seconds and years of five digits are refused (DESIGN 3.6).
@@ -60,6 +62,18 @@ def decimal_text(text: str) -> str:
     if len(whole) + len(fraction) > MAX_DIGITS:
         raise ValueError(f"more than {MAX_DIGITS} digits")
     return sign + (whole.lstrip("0") or "0") + ("." + fraction if fraction else "")
+
+
+def decimal_texts(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return many literals as `decimal_text` does each; a column that is in that form already is looked at once.
+
+    Raises:
+        ValueError: as `decimal_text`, for any of them.
+    """
+    column = "\n".join(texts)
+    if _JSON_COLUMN.match(column) and column.count("\n") < len(texts) and max(map(len, texts)) <= MAX_DIGITS:
+        return tuple(texts)
+    return tuple(map(decimal_text, texts))
 
 
 def parse_utc_ms(text: str) -> int:

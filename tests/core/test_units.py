@@ -101,6 +101,22 @@ def test_what_is_no_literal(text):
         units.decimal_text(text)
 
 
+@given(st.lists(st.one_of(LITERALS, st.text(max_size=3), st.sampled_from(["", "1\n2", "1\n", "\n", "0" * 19]))))
+def test_a_column_is_read_as_its_cells_are(texts):
+    try:
+        each = tuple(map(units.decimal_text, texts))
+    except ValueError:
+        with pytest.raises(ValueError, match=r"decimal|digits"):
+            units.decimal_texts(texts)
+        return
+    assert units.decimal_texts(texts) == each
+
+
+@given(st.lists(st.decimals(-(10**9), 10**9, places=3).map(str), min_size=1))
+def test_a_plain_column_is_kept_as_it_is(texts):
+    assert units.decimal_texts(texts) == tuple(texts)
+
+
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9998, 12, 30))
 OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
