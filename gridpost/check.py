@@ -9,6 +9,7 @@ to flag.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from . import exchange
@@ -136,7 +137,7 @@ class _Checking:
         self._refuse_future(block.channel, max(block.ends_utc))
         taken = 0
         for channel in found:
-            held = [index for index, end in enumerate(block.ends_utc) if channel.holds_at(end)]
+            held = _held(channel, block.ends_utc)
             taken += len(held)
             self._check_grid(channel, [block.ends_utc[index] for index in held])
             if len(held) == len(block.ends_utc):
@@ -149,12 +150,12 @@ class _Checking:
 
     def register(self, reading: RegisterReading) -> Iterator[Register]:
         try:
-            reading_type = ReadingType.parse(reading.channel.reading_type)
+            reading_type = _reading_type(reading.channel.reading_type)
         except FileInvalid as error:
             self._add("unknown-channel", error.reason, reading.channel)
             return
         found = self._channels(
-            reading.channel, lambda channel: reading_type.reads_register_of(ReadingType.parse(channel.key.reading_type))
+            reading.channel, lambda channel: reading_type.reads_register_of(_reading_type(channel.key.reading_type))
         )
         self._refuse_future(reading.channel, reading.time_utc)
         # A dial read at the very moment of assignment belongs to the new holder, unlike an interval that ends then.
@@ -212,7 +213,18 @@ class _Checking:
         self._items.append(Item(code, reason, _name(key)))
 
 
-def _part(block: IntervalBlock, channel: Channel, held: list[int]) -> Block:
+# Every register is held against every channel of its meter, and few types ever occur.
+_reading_type = lru_cache(maxsize=1024)(ReadingType.parse)
+
+
+def _held(channel: Channel, ends_utc: Sequence[int]) -> Sequence[int]:
+    """Return which intervals the assignment covers: all, where it covers the first and the last."""
+    if channel.holds_at(min(ends_utc)) and channel.holds_at(max(ends_utc)):
+        return range(len(ends_utc))
+    return [index for index, end in enumerate(ends_utc) if channel.holds_at(end)]
+
+
+def _part(block: IntervalBlock, channel: Channel, held: Sequence[int]) -> Block:
     return Block(
         channel.id,
         channel.interval_s,

@@ -294,6 +294,7 @@ def _algorithms(setting: Setting) -> Iterator[Forgery]:
             method_children="<ds:HMACOutputLength>0</ds:HMACOutputLength>",
         ),
         "method-with-child": draft(setting, method_children="<ds:HMACOutputLength>8</ds:HMACOutputLength>"),
+        "method-of-another-name": draft(setting, method_tag="ds:Method"),
         "none": draft(setting, method="none", sign=lambda *_: b"x"),
         "unknown": draft(setting, method="urn:x"),
         "rsa-for-an-ec-key": draft(setting, method=ns.RSA_SHA256),

@@ -169,6 +169,7 @@ class Draft:
     c14n: str = f'<ds:CanonicalizationMethod Algorithm="{EXC}"/>'
     c14n_prefixes: tuple[str, ...] = ()
     method: str = ""
+    method_tag: str = "ds:SignatureMethod"
     method_children: str = ""
     sign: Sign | None = None
     unsigned: bool = False  # SignedInfo costs too much to canonicalise: `sign` gets nothing
@@ -202,8 +203,8 @@ class Draft:
             for number, ref in enumerate(self.refs)
         )
         info = (
-            f'<ds:SignedInfo>{self.c14n}<ds:SignatureMethod Algorithm="{method}">{self.method_children}'
-            f"</ds:SignatureMethod>{references}</ds:SignedInfo>"
+            f'<ds:SignedInfo>{self.c14n}<{self.method_tag} Algorithm="{method}">{self.method_children}'
+            f"</{self.method_tag}>{references}</ds:SignedInfo>"
         )
         parts = {
             "token": self.token.replace(
