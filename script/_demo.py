@@ -155,15 +155,19 @@ def _delivered(folder: Path) -> Path | None:
 
 
 def _wait_for_live(folder: Path, agent: Process) -> None:
+    """Tell what the agent tells, until a whole minute is stored."""
     stage("waiting", f"{LIVE_DEVICE}: for its first whole minute, two minutes at most")
-    ends = agent.wait_for("measured interval", lambda said: said["event"] == "measured", WAIT_S)["interval_end"]
-    while not _live_files(folder):
-        said = agent.wait_for("receipt", lambda said: said["event"] in ("measured", "receipted"), WAIT_S)
+    limit = time.monotonic() + WAIT_S
+    stored = False
+    while not stored:
+        left = max(1, int(limit - time.monotonic()))
+        said = agent.wait_for("receipt of a minute", lambda said: said["event"] in ("measured", "receipted"), left)
         if said["event"] == "measured":
-            ends = said["interval_end"]
-    stage("measured", f"{LIVE_DEVICE}: the minute that ended at {ends}")
-    stage("pushed", f"{LIVE_DEVICE}: signed and sent by the agent on its own")
-    stage("receipt", f"{LIVE_DEVICE}: came back, signed; the agent now forgets that minute")
+            stage("measured", f"{LIVE_DEVICE}: {said['values']} values at the boundary {said['interval_end']}")
+            continue
+        stage("pushed", f"{LIVE_DEVICE}: message {said['message_id']}, {said['size']} bytes, signed")
+        stage("receipt", f"{LIVE_DEVICE}: stored as entry {said['partition']}:{said['seq']}; the agent forgets it")
+        stored = bool(_live_files(folder))
     _stored(folder)
 
 
@@ -204,9 +208,9 @@ def _summary(folder: Path, files: list[Path], receipts: dict[str, Path], began: 
     print()
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\ngridpost status --config {folder}/bus/gridpost.toml says:")
+    print(f"\ngridpost status --config {folder}/bus/gridpost.toml says:", flush=True)
     subprocess.run([GRIDPOST, "status", "--config", str(folder / "bus/gridpost.toml")], check=False)
-    print(f"Took {int(time.time()) - began} s, installation included.")
+    print(f"\nTook {int(time.time()) - began} s, installation included.")
 
 
 def _next(folder: Path, url: str, files: list[Path], receipts: dict[str, Path]) -> None:
