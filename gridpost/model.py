@@ -19,6 +19,7 @@ from .errors import FileInvalid
 MISSING_QUALITY = "2.5.259"  # known missing: the only quality under which a value may be absent (decision 11)
 VALID_QUALITY = "1.0.0"
 _EDITED_CATEGORY = "7"
+LONGEST_CODE = 128  # as the schema has it
 
 
 class Quality(NamedTuple):
@@ -65,9 +66,9 @@ class ReadingType(NamedTuple):
         Raises:
             FileInvalid: not 18 dotted whole numbers.
         """
-        parts = text.split(".")
+        parts = text.split(".") if len(text) <= LONGEST_CODE else []
         if len(parts) != 18 or not all(part.removeprefix("-").isdecimal() and part.isascii() for part in parts):
-            raise FileInvalid(f"{text!r} is not a reading type of 18 numbers")
+            raise FileInvalid(f"{text[:LONGEST_CODE]!r} is not a reading type of 18 numbers")
         return cls(*map(int, parts))
 
     def __str__(self) -> str:

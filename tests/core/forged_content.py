@@ -329,6 +329,11 @@ def _shapes(setting: Setting) -> Iterator[Forgery]:
         "reading-type-missing": payload.replace(
             f'<ReadingType ref="{setting.channel.key.reading_type}"></ReadingType>', ""
         ),
+        "reading-type-of-5000-digits": payload.replace(".72.", f".{'9' * 5000}."),
+        "reading-type-of-129-characters": payload.replace(setting.channel.key.reading_type, "9" * 129),
+        "quality-of-5000-digits": payload.replace(
+            VALUE, f'{VALUE}<ReadingQualities><ReadingQualityType ref="{"9" * 5000}"/></ReadingQualities>'
+        ),
         "reading-type-without-ref": payload.replace(f' ref="{setting.channel.key.reading_type}"', ""),
         "meter-name-too-long": payload.replace(meter, f"<Meter><mRID>{long}</mRID>"),
         "quality-without-ref": payload.replace(

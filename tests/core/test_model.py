@@ -34,6 +34,7 @@ def test_unknown_codes_survive(numbers):
         "0.0.2.4",
         FORWARD + ".0",
         FORWARD.replace("72", "x"),
+        FORWARD.replace("72", "9" * 5000),
         FORWARD.replace("72", "\u0661"),
         FORWARD.replace("72", ""),
         FORWARD.replace("72", "7-2"),
