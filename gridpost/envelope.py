@@ -118,7 +118,7 @@ WSU_ID = ns.q(ns.WSU, "Id")
 _MUST_UNDERSTAND = ns.q(ns.SOAP11, "mustUnderstand")
 _ACTOR = ns.q(ns.SOAP11, "actor")
 
-_ids = etree.XPath("//@*[translate(local-name(), 'ID', 'id') = 'id']")
+_ids = etree.XPath("//@*[translate(local-name(), 'ID', 'id') = 'id']", smart_strings=False)
 
 
 def parse(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Element:

@@ -209,6 +209,7 @@ COSTLY = {
     "attribute value": b'<a b="' + b"x" * 1_000_000 + b'"/>',
     "white space": b" " * 1_000_000 + b"<a/>",
     "declaration without end": b"<?xml " + b"version " * 120_000,
+    "declaration with blanks": b'<?xml version="1.0"' + b" " * 1_000_000 + b"><a/>",
     "declaration of blanks": b"<?xml" + b" " * 1_000_000 + b"?><a/>",
     "equals": b"=" * 1_000_000,
     "ids": b"<a>" + b"".join(b'<b Id="%d"/>' % n for n in range(50_000)) + b"</a>",
