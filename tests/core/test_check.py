@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
-from gridpost import check, exchange, testing
+from gridpost import check, exchange, messages, testing
+from gridpost.envelope import canonical
 from gridpost.errors import (
     CertificateNotAccepted,
     MessageFromFuture,
@@ -319,3 +321,74 @@ def test_what_is_taken_is_all_of_it_and_nothing_else(points, valid_from, valid_t
     assert sorted(value for row in rows for value in row.values) == sorted(str(end) for end, _ in points)
     assert all(end % 900 == 0 and end <= NOW + 60 for row in rows for end in row.ends_utc)
     assert all(valid_from < end <= valid_to for row in rows if row.channel_id == 1 for end in row.ends_utc)
+
+
+# --- signed nonsense: a device that seals anything at all -------------------------------------------------------------
+
+NASTY = (
+    "",
+    " ",
+    "0",
+    "-1",
+    "9" * 5000,
+    "1e999",
+    "NaN",
+    "2026-01-01T00:00:00Z",
+    "9998-12-31T23:59:59-14:00",
+    "1970-01-01T00:00:00Z",
+    "2.5.259",
+    "1.0.0",
+    BULK,
+    testing.FORWARD_KWH_15MIN,
+    "0.0.2",
+    "channel",
+    "M1",
+    "E1",
+    "\u0661",
+    "x" * 2000,
+    "]]>",
+    "&<>\"'",
+)
+
+
+def _rich_payload() -> bytes:
+    noted = (Quality("1.4.9", "clock"), Quality("2.5.259"))
+    block = IntervalBlock(CHANNEL.key, 900, (NOW - 900, NOW), ("1", None), ((), noted))
+    message = testing.readings_message("IED1", "m", [block, testing.block(CHANNEL, NOW - 9000, ["1"])])
+    message = replace(message, readings=Readings(message.readings.blocks, (stand(), stand(NOW - 5))))
+    return messages.encode(message)
+
+
+def _event_payload() -> bytes:
+    event = EndDeviceEvent("e1", "3.26.0.85", NOW_MS, "M1", "why", "high", {"a": "b"})
+    return messages.encode(testing.events_message("IED1", "m", [event, event]))
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([_rich_payload(), _event_payload()]), st.data())
+def test_signed_nonsense_is_refused_or_taken_never_tripped_over(payload, data):
+    root = etree.fromstring(payload)
+    for _ in range(data.draw(st.integers(1, 4))):
+        elements = list(root.iter())
+        element, other = (elements[data.draw(st.integers(0, len(elements) - 1))] for _ in range(2))
+        how = data.draw(st.sampled_from(["text", "attribute", "drop", "copy", "rename"]))
+        if how == "text":
+            element.text = data.draw(st.sampled_from(NASTY))
+        elif how == "attribute":
+            element.set(
+                data.draw(st.sampled_from(["ref", "x", "{http://www.w3.org/2001/XMLSchema-instance}nil"])),
+                data.draw(st.sampled_from(NASTY)),
+            )
+        elif how == "rename":
+            element.tag = other.tag
+        elif how == "copy":
+            other.append(etree.fromstring(etree.tostring(element, with_tail=False)))
+        elif element is not root:
+            element.getparent().remove(element)
+    raw = exchange.seal(canonical(root), DEVICE, NOW_MS)
+    enrolment = testing.enrolment(DEVICE, "IED1", [CHANNEL])
+    try:
+        message = exchange.open_(exchange.read(raw), enrolment)
+        assert isinstance(check.check(message.message, enrolment.channels, NOW_MS, ZoneInfo), Rows)
+    except PeerFault:
+        return
