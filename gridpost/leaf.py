@@ -16,13 +16,15 @@ ever given: do not.
 
 **Rows** are JSON lines, each ended by LF, in UTF-8: no white space, keys in the order shown, strings escaped as RFC 8785
 section 3.2.2.2 has it, `values` and `qualities` exactly the text of their columns. Lines are sorted by kind, channel,
-time, line::
+time, line; there is always one of kind entry::
 
     {"kind":"block","channel":1,"time":1772323200,"line":0,"interval_s":900,"values":[12.500,13],"qualities":null,"outcome":"stored"}
+    {"kind":"entry","noun":"MeterReadings","transport":"http","created":1772323202250,"sequence":17,"last_receipt":""}
     {"kind":"event","time":1772323200000,"line":0,"mrid":"","event_type":"3.26.0.85","asset":"M1","reason":"","severity":"","details":{}}
     {"kind":"register","channel":1,"time":1772323200,"line":0,"reading_type":"0.0.0.1...","value":1234.5,"qualities":null,"outcome":"stored"}
 
 `time` is the first interval's end or the register's moment in UTC seconds, the event's moment in UTC milliseconds.
+`created` is the Created of the message's Timestamp in UTC milliseconds, `sequence` null for a sender without one.
 `line` numbers the rows of one kind in an entry from 0, in the order the writer judged them. `qualities` is null when
 all are valid, else a list with null or a list of [code, detail] for each value.
 """  # noqa: E501 - the lines are shown as they are hashed
@@ -38,6 +40,16 @@ from typing import NamedTuple
 from .model import EndDeviceEvent, Position, Qualities, Quality
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+class HeaderRow(NamedTuple):
+    """What an entry keeps of how its message came, beyond what the leaf's own fields say."""
+
+    noun: str
+    transport: str
+    created_utc_ms: int
+    sequence: int | None
+    last_receipt: str
 
 
 class BlockRow(NamedTuple):
@@ -103,12 +115,27 @@ def encode_leaf(parts: LeafParts) -> bytes:
     return b"".join((head, _text(parts.sender), _text(parts.message_id), *digests))
 
 
-def rows_digest(blocks: Sequence[BlockRow], events: Sequence[EventRow], registers: Sequence[RegisterRow]) -> bytes:
-    """Return SHA-256 of the rows' JSON lines, whatever order they come in."""
-    lines = [_block_line(row) for row in sorted(blocks, key=lambda r: (r.channel_id, r.first_interval_end_utc, r.line))]
-    lines += [_event_line(row) for row in sorted(events, key=lambda r: (r.created_utc_ms, r.line))]
-    lines += [_register_line(row) for row in sorted(registers, key=lambda r: (r.channel_id, r.time_utc, r.line))]
-    return sha256("".join(lines).encode()).digest()
+class EntryRows(NamedTuple):
+    """Everything a leaf's rows_sha256 covers, in any order."""
+
+    header: HeaderRow
+    blocks: Sequence[BlockRow] = ()
+    events: Sequence[EventRow] = ()
+    registers: Sequence[RegisterRow] = ()
+
+
+def rows_lines(rows: EntryRows) -> list[str]:
+    """Return the rows as sorted JSON lines, each with its LF."""
+    lines = [_block_line(row) for row in sorted(rows.blocks, key=_block_place)]
+    lines.append(_header_line(rows.header))
+    lines += [_event_line(row) for row in sorted(rows.events, key=lambda r: (r.created_utc_ms, r.line))]
+    lines += [_register_line(row) for row in sorted(rows.registers, key=lambda r: (r.channel_id, r.time_utc, r.line))]
+    return lines
+
+
+def rows_digest(rows: EntryRows) -> bytes:
+    """Return SHA-256 of the rows' JSON lines."""
+    return sha256("".join(rows_lines(rows)).encode()).digest()
 
 
 def values_text(values: Sequence[str | None]) -> str:
@@ -149,6 +176,19 @@ def _text(text: str) -> bytes:
     if len(encoded) > 0xFFFF:
         raise ValueError("a text in a leaf is at most 65,535 bytes")
     return len(encoded).to_bytes(2, "big") + encoded
+
+
+def _block_place(row: BlockRow) -> tuple[int, int, int]:
+    return row.channel_id, row.first_interval_end_utc, row.line
+
+
+def _header_line(row: HeaderRow) -> str:
+    texts = _ENCODE.encode({"noun": row.noun, "transport": row.transport})
+    sequence = "null" if row.sequence is None else row.sequence
+    return (
+        f'{{"kind":"entry",{texts[1:-1]},"created":{row.created_utc_ms},"sequence":{sequence},'
+        f'"last_receipt":{_ENCODE.encode(row.last_receipt)}}}\n'
+    )
 
 
 def _block_line(row: BlockRow) -> str:

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from . import leaf, merkle, versions
-from .leaf import BlockRow, EventRow, LeafParts, RegisterRow
+from .leaf import BlockRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     Channel,
     Counts,
@@ -119,7 +119,7 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
         entry.message_id,
         entry.content_digest,
         sha256(entry.evidence).digest(),
-        leaf.rows_digest(blocks, events, registers),
+        leaf.rows_digest(EntryRows(_header_row(entry), blocks, events, registers)),
     )
     leaf_hash = merkle.leaf_hash(leaf.encode_leaf(parts))
     frontier, nodes = merkle.append(head.frontier, leaf_hash)
@@ -160,6 +160,10 @@ def _judge(rows: Rows, on_file: OnFile) -> _Judged:
         if outcome != KNOWN:
             registers.append(JudgedRegister(register, outcome))
     return _Judged(tuple(runs), tuple(registers), Counts(stored, known, conflicting))
+
+
+def _header_row(entry: Entry) -> HeaderRow:
+    return HeaderRow(entry.noun, entry.transport, entry.created_utc_ms, entry.sequence, entry.last_receipt)
 
 
 def _block_row(line: int, run: Run) -> BlockRow:

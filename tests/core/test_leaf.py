@@ -54,17 +54,24 @@ def test_rows_digest_is_over_sorted_json_lines():
         '"outcome":"conflict"}\n'
         '{"kind":"block","channel":7,"time":1772324100,"line":1,"interval_s":900,"values":[12.500,null],'
         '"qualities":[null,[["2.5.259",""]]],"outcome":"stored"}\n'
+        '{"kind":"entry","noun":"MeterReadings","transport":"http","created":1772323202250,"sequence":17,'
+        '"last_receipt":"0:4:\u00e9\\""}\n'
         '{"kind":"event","time":1772323200001,"line":0,"mrid":"","event_type":"3.26.0.85","asset":"M1",'
         '"reason":"a \\"b\\"\\n","severity":"","details":{"z":"1","ä":"é"}}\n'
         '{"kind":"register","channel":7,"time":1772323200,"line":0,"reading_type":"0.0.0.1","value":1234.5,'
         '"qualities":null,"outcome":"stored"}\n'
     )
-    assert leaf.rows_digest(blocks, events, registers) == sha256(expected.encode()).digest()
-    assert leaf.rows_digest(blocks[::-1], events, registers) == sha256(expected.encode()).digest()
+    header = leaf.HeaderRow("MeterReadings", "http", 1772323202250, 17, '0:4:é"')
+    rows = leaf.EntryRows(header, blocks, events, registers)
+    assert "".join(leaf.rows_lines(rows)) == expected
+    assert leaf.rows_digest(rows) == sha256(expected.encode()).digest()
+    assert leaf.rows_digest(rows._replace(blocks=blocks[::-1])) == sha256(expected.encode()).digest()
 
 
-def test_no_rows_have_the_digest_of_nothing():
-    assert leaf.rows_digest([], [], []) == sha256(b"").digest()
+def test_an_entry_without_readings_still_commits_to_how_it_came():
+    rows = leaf.EntryRows(leaf.HeaderRow("EndDeviceEvents", "mail", 1, None, ""))
+    line = b'{"kind":"entry","noun":"EndDeviceEvents","transport":"mail","created":1,"sequence":null,"last_receipt":""}'
+    assert leaf.rows_digest(rows) == sha256(line + b"\n").digest()
 
 
 def test_values_keep_every_digit():

@@ -232,6 +232,7 @@ def test_the_log_recomputes(store, path):
         '"outcome":"stored"}\n'
         f'{{"kind":"block","channel":1,"time":{MIDNIGHT + 900},"line":1,"interval_s":900,"values":[13],'
         '"qualities":[[["1.4.9","é"]]],"outcome":"conflict"}\n'
+        '{"kind":"entry","noun":"MeterReadings","transport":"http","created":5,"sequence":7,"last_receipt":""}\n'
         '{"kind":"event","time":9,"line":0,"mrid":"","event_type":"3.26.0.85","asset":"M1","reason":"","severity":"",'
         '"details":{"a":"1","b":"2"}}\n'
         f'{{"kind":"register","channel":1,"time":{MIDNIGHT},"line":0,"reading_type":"{KWH}","value":77,'
