@@ -16,6 +16,7 @@ import math
 import queue
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +52,8 @@ class Trouble(Exception):
 def main() -> int:
     """Run it; return the exit code."""
     options = _options()
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end it the same way, so nothing it started is left behind
+        signal.signal(number, signal.default_int_handler)
     folder = _fresh(Path("demo-data"))
     try:
         with ExitStack() as running:
