@@ -34,7 +34,7 @@ MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 
 def forgeries(setting: Setting) -> Iterator[Forgery]:
     """Every row of 2.3 on what is signed and how."""
-    for group in (_references, _transforms, _structures, _values, _algorithms):
+    for group in (_references, _transforms, _structures, _signed_structures, _values, _algorithms):
         yield from group(setting)
 
 
@@ -216,6 +216,65 @@ def _structures(setting: Setting) -> Iterator[Forgery]:
     }
     encoded = {name: text.encode() for name, text in cases.items()}
     yield from named("2.3 two SignedInfo, SignatureValue, KeyInfo, Signatures; DigestValue", "structure", encoded)
+
+
+def _signed_structures(setting: Setting) -> Iterator[Forgery]:
+    """The same kind of oddity, but signed by the device itself: only the shape can refuse it."""
+    open_list, close_list = f'<e:InclusiveNamespaces xmlns:e="{EXC}" PrefixList="soap"', "</e:InclusiveNamespaces>"
+    odd_list, full_list = f'{open_list} x="1">{close_list}', f"{open_list}><a/>{close_list}"
+    method, transform_tag = f'<ds:DigestMethod Algorithm="{ns.SHA256}"', f'<ds:Transform Algorithm="{EXC}"'
+    pairs = {
+        "reference-of-another-name": ('<ds:Reference URI="#body">', '<ds:Object URI="#body">'),
+        "reference-with-more": ("</ds:DigestValue>", "</ds:DigestValue><ds:DigestValue/>"),
+        "reference-attribute": ('URI="#body"', 'URI="#body" Type="urn:x"'),
+        "digest-method-with-child": (f"{method}/>", f"{method}><a/></ds:DigestMethod>"),
+        "digest-value-with-child": ("</ds:DigestValue>", "<a/></ds:DigestValue>"),
+        "digest-value-with-no-break-space": ("</ds:DigestValue>", "\u00a0</ds:DigestValue>"),
+        "digest-value-in-white-space": ("</ds:DigestValue>", " " * 600 + "</ds:DigestValue>"),
+        "digest-value-empty": ("@digest0@", ""),
+        "transforms-with-two-children": ("</ds:Transforms>", "<ds:XPath/></ds:Transforms>"),
+        "transform-of-another-name": (f"{transform_tag}/>", f'<ds:XPath Algorithm="{EXC}"/>'),
+        "transform-of-another-namespace": (f"{transform_tag}/>", f'<Transform xmlns="urn:x" Algorithm="{EXC}"/>'),
+        "list-with-attribute": (f"{transform_tag}/>", f"{transform_tag}>{odd_list}</ds:Transform>"),
+        "list-with-child": (f"{transform_tag}/>", f"{transform_tag}>{full_list}</ds:Transform>"),
+        "list-without-list": (
+            f"{transform_tag}/>",
+            f'{transform_tag}><e:InclusiveNamespaces xmlns:e="{EXC}"/></ds:Transform>',
+        ),
+        "c14n-of-another-name": ("<ds:CanonicalizationMethod", "<ds:DigestMethod"),
+        "c14n-with-child": (
+            f'<ds:CanonicalizationMethod Algorithm="{EXC}"/>',
+            f'<ds:CanonicalizationMethod Algorithm="{EXC}"><ds:X/></ds:CanonicalizationMethod>',
+        ),
+        "signature-method-without-algorithm": (f' Algorithm="{setting.signer.algorithm}"', ""),
+        "six-children": ("</ds:SignedInfo>", "<ds:Object/></ds:SignedInfo>"),
+        "signature-value-with-child": ("</ds:SignatureValue>", "<a/></ds:SignatureValue>"),
+        "key-info-with-child-in-reference": (
+            "/></wsse:SecurityTokenReference>",
+            "><a/></wsse:Reference></wsse:SecurityTokenReference>",
+        ),
+    }
+    cases = {}
+    for name, (old, new) in pairs.items():
+        closing = ("</ds:Reference>", "</ds:Object>") if name == "reference-of-another-name" else ("", "")
+        cases[name] = draft(setting, rewrite=_replacing((old, new), closing)).sealed()
+    # Six prefixes of a hundred characters: few enough, too long.
+    cases["list-of-600-characters"] = draft(
+        setting, refs=(with_prefixes(BODY, *(f"p{number}" + "x" * 100 for number in range(6))), TIME)
+    ).sealed()
+    no_token_id = draft(setting).token.replace(' wsu:Id="token"', "")
+    cases["token-named-none"] = draft(setting, token=no_token_id, rewrite=_replacing(("#token", "#None"))).sealed()
+    yield from named("2.3 signed, and not of the shape", "signed-structure", cases)
+
+
+def _replacing(*pairs: tuple[str, str]) -> Callable[[str], str]:
+    def rewrite(text: str) -> str:
+        for old, new in pairs:
+            assert old in text, old
+            text = text.replace(old, new, 1)
+        return text
+
+    return rewrite
 
 
 def _blank(text: str, name: str) -> str:

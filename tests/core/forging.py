@@ -172,6 +172,7 @@ class Draft:
     method_tag: str = "ds:SignatureMethod"
     method_children: str = ""
     sign: Sign | None = None
+    rewrite: Callable[[str], str] = str  # changes the text before digests and signature are made
     unsigned: bool = False  # SignedInfo costs too much to canonicalise: `sign` gets nothing
     key_info: str = (
         '<ds:KeyInfo><wsse:SecurityTokenReference><wsse:Reference URI="#token" ValueType="'
@@ -188,7 +189,7 @@ class Draft:
     def sealed(self) -> bytes:
         """Fill in digests, then the signature."""
         method = self.method or self.signer.algorithm
-        text = self._text(method)
+        text = self.rewrite(self._text(method))
         root = etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, huge_tree=True))
         digests = [ref.value if ref.value is not None else _digest(root, ref) for ref in self.refs]
         text = re.sub(r"@digest(\d+)@", lambda mark: digests[int(mark[1])], text)
