@@ -301,6 +301,7 @@ def _values(setting: Setting) -> Iterator[Forgery]:
     for name, change in {
         "padded-behind": lambda octets: octets + b"\0",
         "padded-before": lambda octets: b"\0" + octets,
+        "padded-middle": lambda octets: octets[:32] + b"\0" + octets[32:],
         "padded-halves": lambda octets: b"\0" + octets[:32] + b"\0" + octets[32:],
         "short": lambda octets: octets[:-1],
         "half": lambda octets: octets[:32],

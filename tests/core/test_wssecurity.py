@@ -10,7 +10,7 @@ import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from forging import BODY, EXC, TIME, TOKEN, Setting, draft, with_prefixes
+from forging import BODY, EXC, TIME, TOKEN, Setting, draft, raw_signature, with_prefixes
 from lxml import etree
 from signed_by_xmlsec import XMLSEC_SHAPES, signed_by_xmlsec
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
@@ -62,6 +62,39 @@ def test_what_xmlsec_signs_is_taken(name, kind):
 )
 def test_the_other_algorithms_of_the_table_are_taken(kind, method):
     assert verified(signed_by_xmlsec(draft(setting(kind), method=method)), kind).created_utc_ms == NOW
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "http://www.w3.org/2000/09/xmldsig#rsa-sha1",
+        "http://www.w3.org/2001/04/xmldsig-more#rsa-md5",
+        "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1",
+        ns.ECDSA_SHA256,
+        "",
+    ],
+)
+def test_an_rsa_key_signs_by_its_own_algorithms_only(method):
+    """The value is a right rsa-sha256 signature; only what SignatureMethod says of it is wrong."""
+    raw = draft(setting("rsa-2048"), method=method or "-").sealed()
+    with pytest.raises(SignatureInvalid) as refused:
+        verified(raw, "rsa-2048")
+    assert refused.value.detail == "algorithm does not fit an RSA key"
+
+
+def test_an_rsa_value_has_the_length_of_the_key():
+    for change in (
+        lambda octets: octets + b"\0",
+        lambda octets: b"\0" + octets,
+        lambda octets: octets[:-1],
+        lambda _: b"\0",
+    ):
+
+        def odd(signer, octets, method, change=change):
+            return change(raw_signature(signer, octets, method))
+
+        with pytest.raises(SignatureInvalid):
+            verified(draft(setting("rsa-2048"), sign=odd).sealed(), "rsa-2048")
 
 
 def test_our_digests_are_those_of_xmlsec():
