@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from gridpost.errors import GridpostError, PeerFault
-from gridpost.model import DataVersion, Position
+from gridpost.errors import GridpostError, Internal, PeerFault, StoreUnavailable
+from gridpost.model import Channel, DataVersion, Position
 from gridpost.ports import Delivery, OutboxItem
 
 from .day_files import Day, DayFiles, day_stem
@@ -47,45 +47,56 @@ class DayFileReader:
         """`name` keeps the cursor; `grace_h` hours after its end an incomplete day is written all the same."""
         self.name, self._store, self._files = name, store, files
         self._grace_ms = grace_h * HOUR_MS
+        self._channels: Mapping[int, Channel] = {}
 
     def step(self, now_utc_ms: int) -> Outcome:
-        """Take the next batch of entries, render the days that are due, and move the cursor."""
+        """Take the next batch of entries, render the days that are due, and move the cursor.
+
+        Raises:
+            StoreUnavailable: the store fails; the next step begins where this one did.
+        """
         version, state = self._store.cursor(self.name)
         headers = self._store.entries(version, BATCH)
         reached = {**version, **{header.position.partition: header.position.seq for header in headers}}
-        waiting = _days(state)
-        touched = set(self._touched([header.position for header in headers]))
-        due = touched | {day for day in waiting if self._is_overdue(day, now_utc_ms)}
+        touched = dict(self._touched([header.position for header in headers]))
+        waiting = _waiting(state) | touched
+        overdue = {day for day, end_utc in waiting.items() if now_utc_ms >= end_utc * 1000 + self._grace_ms}
+        due = touched.keys() | overdue
         if not headers and not due:
             return Outcome(0)
         items, losses, dead = [], [], []
-        waiting |= touched
         for day in sorted(due):
             try:
                 file = self._files.render(day, reached)
-            except GridpostError as error:
-                dead.append((day, f"{error.code}: {error.reason}"))
-                waiting.discard(day)
+            except StoreUnavailable:
+                raise  # not the day's fault: the whole step is taken again
+            except Exception as problem:  # a defect too: one day that cannot be written must not stop all the others
+                dead.append((day, _told(problem)))
+                del waiting[day]
                 continue
-            if file.complete or self._is_overdue(day, now_utc_ms):
-                waiting.discard(day)
+            if file.complete or day in overdue:
+                del waiting[day]
                 for item in self._revision(day, file.content, reached):
                     items.append(item)
                     losses.append((item.name, len(file.losses)))
         for day, reason in dead:
             letter = DeadLetter(self.name, f"{day.meter} {day.date}", reason, now_utc_ms)
             self._store.dead_letter(letter).result()
-        self._store.advance(self.name, reached, {"waiting": sorted(waiting)}, items).result()
+        self._store.advance(self.name, reached, _state(waiting), items).result()
         return Outcome(len(headers), tuple(losses), tuple(dead))
 
-    def _touched(self, positions: Sequence[Position]) -> Iterator[Day]:
-        channels = {channel.id: channel for channel in self._store.channels()}
+    def _touched(self, positions: Sequence[Position]) -> Iterator[tuple[Day, int]]:
+        """Yield each day those entries touch, with its end in UTC seconds."""
         for block in self._store.blocks(positions):
-            yield from self._files.days(channels[block.channel_id], block)
+            channel = self._channel(block.channel_id)
+            for day in self._files.days(channel, block):
+                yield day, self._files.bounds(channel, day)[1]
 
-    def _is_overdue(self, day: Day, now_utc_ms: int) -> bool:
-        channels = self._files.channels(day)
-        return bool(channels) and now_utc_ms >= self._files.bounds(channels[0], day)[1] * 1000 + self._grace_ms
+    def _channel(self, number: int) -> Channel:
+        """Return a channel; what is used of it here, meter and zone, never changes, so all are asked for once."""
+        if number not in self._channels:
+            self._channels = {channel.id: channel for channel in self._store.channels()}
+        return self._channels[number]
 
     def _revision(self, day: Day, content: bytes, version: DataVersion) -> Iterator[OutboxItem]:
         """The next revision, or nothing when the day's newest file has these very bytes."""
@@ -96,10 +107,21 @@ class DayFileReader:
             yield OutboxItem(self.name, name, content, digest, version)
 
 
-def _days(state: Mapping[str, object]) -> set[Day]:
+def _waiting(state: Mapping[str, object]) -> dict[Day, int]:
+    """The days that wait to be complete, each with its end: what a reader keeps with its cursor."""
     waiting = state.get("waiting", [])
     assert isinstance(waiting, list)
-    return {Day(meter, number) for meter, number in waiting}
+    return {Day(meter, number): end_utc for meter, number, end_utc in waiting}
+
+
+def _state(waiting: Mapping[Day, int]) -> Mapping[str, object]:
+    return {"waiting": sorted([*day, end_utc] for day, end_utc in waiting.items())}
+
+
+def _told(problem: Exception) -> str:
+    if isinstance(problem, GridpostError):
+        return f"{problem.code}: {problem.reason}"
+    return f"{Internal.code}: {type(problem).__name__}: {problem}"
 
 
 class Sent(NamedTuple):

@@ -303,6 +303,73 @@ def test_a_day_set_aside_is_tried_again_when_new_data_touches_it(house):
     assert house.files(utc("2026-01-02T00:01")) == [f"{'x' * 30}_20260101_r01.mde"]
 
 
+class Broken(Mv90Adapter):
+    """An adapter with a defect that shows at one meter."""
+
+    def render(self, readings, options):
+        if readings.blocks[0].channel.meter == "M1":
+            raise ZeroDivisionError("a defect")
+        return super().render(readings, options)
+
+
+def test_a_defect_at_one_meter_does_not_stop_the_others(house):
+    (one,) = house.enrol(testing.channel(1, meter="M1"))
+    (two,) = house.enrol(testing.channel(2, meter="M2"), serial="IED-2")
+    for channel in (one, two):
+        house.record(channel, utc("2026-01-01T00:15"), ["1"] * 96)
+    store = house.post_office.store
+    reader = DayFileReader("mv90", store, DayFiles(store, Broken(), {}, zone_of), grace_h=6)
+    outcome = reader.step(utc("2026-01-02T00:00") * 1000)
+    assert [name for name, _ in outcome.files] == ["M2_20260101_r01.mde"]
+    ((day, reason),) = outcome.dead
+    assert (day.meter, reason) == ("M1", "internal-error: ZeroDivisionError: a defect")
+
+
+class Fails(DiesAt):
+    """A store whose method fails for now."""
+
+    def __getattr__(self, name: str):
+        if name == self._method:
+            raise StoreUnavailable("disk")
+        return getattr(self._store, name)
+
+
+@pytest.mark.parametrize("method", ["cursor", "entries", "blocks", "channels", "readings", "rendered", "advance"])
+def test_a_store_that_fails_for_now_costs_no_day(house, method):
+    (channel,) = house.enrol(testing.channel())
+    house.record(channel, utc("2026-01-01T00:15"), ["1"] * 96)
+    now = utc("2026-01-02T00:00")
+    with pytest.raises(StoreUnavailable):
+        house.reader(Fails(house.post_office.store, method)).step(now * 1000)
+    assert house.post_office.store.dead_letters() == []
+    assert house.files(now) == ["M1_20260101_r01.mde"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "first_end"),
+    [("Etc/UTC", "1970-01-01T00:15"), ("America/New_York", "1970-01-01T00:15"), ("Etc/UTC", "2000-02-29T12:00")],
+)
+def test_readings_as_old_as_the_epoch_hold_nobody_up(house, zone, first_end):
+    """A device whose clock was lost sends 1970; in New York that is a day of 1969."""
+    (old,) = house.enrol(testing.channel(1, meter="M1", zone=zone))
+    (two,) = house.enrol(testing.channel(2, meter="M2"), serial="IED-2")
+    house.record(old, utc(first_end), ["1"])
+    house.record(two, utc("2026-01-01T00:15"), ["1"] * 96)
+    outcome = house.step(utc("2026-01-02T00:00"))
+    assert "M2_20260101_r01.mde" in [name for name, _ in outcome.files]
+    assert len(outcome.files) + len(outcome.dead) == 2
+
+
+def test_a_channel_enrolled_while_the_reader_runs_is_followed(house):
+    (one,) = house.enrol(testing.channel(1, meter="M1"))
+    reader, now = house.reader(), utc("2026-01-02T00:00") * 1000
+    house.record(one, utc("2026-01-01T00:15"), ["1"] * 96)
+    assert [name for name, _ in reader.step(now).files] == ["M1_20260101_r01.mde"]
+    (two,) = house.enrol(testing.channel(2, meter="M2"), serial="IED-2")
+    house.record(two, utc("2026-01-01T00:15"), ["1"] * 96)
+    assert [name for name, _ in reader.step(now).files] == ["M2_20260101_r01.mde"]
+
+
 class Refuses:
     """A delivery that fails for one name with one error."""
 
