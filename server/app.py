@@ -22,7 +22,6 @@ from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, T
 from twisted.internet.error import CannotListenError
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
@@ -39,13 +38,13 @@ from .clock import WatchedClock
 from .config import Config, host_port
 from .day_files import DayFiles
 from .enrolment import DeviceCA, Est, utc_now
-from .readers import DayFileReader, Deliveries
+from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
-from .worker import ReactorWorker
+from .worker import Aside, ReactorWorker
 from .zones import zone_of
 
 REFUSALS_FLUSH_S = 5  # decision 8
@@ -162,6 +161,7 @@ class Bus:
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
         post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits)
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
+        self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._stopping = False
         self._reader: tuple[DayFileReader, Deliveries] | None = None
         if config.mv90.enabled:
@@ -196,6 +196,7 @@ class Bus:
     async def stop(self) -> None:
         """Stop in order: the doors, the messages in flight, the readers after their present step, the store."""
         self._stopping = True
+        self._aside.hurry()
         for port in self._ports:
             await (port.stopListening() or succeed(None))
         for factory in self._factories:
@@ -259,30 +260,34 @@ class Bus:
         return Deferred.fromCoroutine(self._read_log_once())
 
     async def _read_log_once(self) -> None:
-        """One step of the reader and its deliveries, off the reactor; a failure is told and tried again next time."""
+        """Follow the log as far as it goes, off the reactor; a failure is told and tried again next time."""
         assert self._reader is not None
         reader, deliveries = self._reader
         audit, now = self._parts.audit, self._parts.clock()
         try:
             more = True
             while more and not self._stopping:
-                outcome = await deferToThreadPool(self._reactor, self._readers_pool, reader.step, now)
+                outcome = await self._aside.run(lambda: reader.step(now))
                 for name, losses in outcome.files:
                     audit.event("file-rendered", name=name, losses=losses)
                 for day, reason in outcome.dead:
                     audit.event("dead-letter", reader=reader.name, meter=day.meter, date=day.date, reason=reason)
-                more = outcome.entries > 0
-            for sent in await deferToThreadPool(self._reactor, self._readers_pool, deliveries.step, now):
-                if sent.reason:
-                    audit.event("dead-letter", reader=reader.name, name=sent.name, reason=sent.reason)
-                else:
-                    audit.event("file-delivered", name=sent.name, place=sent.place)
+                await self._deliver(deliveries, now)
+                more = outcome.entries == BATCH  # what came in since waits for the next look
         except GridpostError as error:
             audit.event("reader-failed", reader=reader.name, code=error.code, reason=error.reason)
         except Exception:
             # A defect in one step must be seen and must not end the readers: the next step starts from the cursor.
             _log.failure("reader {name} failed", name=reader.name)
             audit.event("reader-failed", reader=reader.name, code="internal-error", reason="see the process log")
+
+    async def _deliver(self, deliveries: Deliveries, now: int) -> None:
+        audit = self._parts.audit
+        for sent in await self._aside.run(lambda: deliveries.step(now)):
+            if sent.reason:
+                audit.event("dead-letter", reader=deliveries.name, name=sent.name, reason=sent.reason)
+            else:
+                audit.event("file-delivered", name=sent.name, place=sent.place)
 
 
 def _tls(config: Config) -> CertificateOptions:

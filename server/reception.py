@@ -80,9 +80,11 @@ class Reception:
     def __init__(self, post: Post, audit: Audit, worker: Worker) -> None:
         """All three live as long as the bus."""
         self._post, self._audit, self._worker = post, audit, worker
+        self.received = 0  # messages so far, taken or refused
 
     async def receive(self, raw: bytes, arrival: Arrival) -> Reply:
         """Take one message and return what goes back: a receipt, a signed refusal, or an unsigned fault."""
+        self.received += 1
         now = self._post.clock()
         try:
             envelope, enrolment, authentic = await self._authenticate(raw, arrival)

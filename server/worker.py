@@ -1,7 +1,7 @@
-"""How reception uses the event loop: what leaves the reactor, and what waits for its turn to end.
+"""Who works when on the event loop: messages first, and together; the readers of the log beside them.
 
-In: a Twisted reactor, a pool of one thread. Out: `ReactorWorker`, which fulfils `reception.Worker`. Nothing here knows
-what a message is.
+In: a Twisted reactor, pools of one thread. Out: `ReactorWorker`, which fulfils `reception.Worker`, and `Aside` for the
+readers' steps. Nothing here knows what a message or a step is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
 IN_REACTOR_BYTES = 128 * 1024  # decision 6: above this a message is read in the pool, so that others are not held up
+RESTS = 9  # times as long as it worked: while messages come in, the readers take a tenth of the time
 
 
 class ReactorWorker:
@@ -67,3 +69,33 @@ class ReactorWorker:
     def _resume(self) -> None:
         while self._settled:
             self._settled.popleft().callback(None)
+
+
+class Aside:
+    """Runs the readers' steps in a pool of one thread, and gives way while messages come in.
+
+    The log is the queue: a reader that falls behind loses nothing and catches up at full speed when the burst is over,
+    while a device that waits for its receipt would send again.
+    """
+
+    def __init__(self, reactor: Any, pool: ThreadPool, received: Callable[[], int]) -> None:
+        """`received` counts the messages so far; reactor and pool live as long as the bus."""
+        self._reactor, self._pool, self._received = reactor, pool, received
+        self._resting: Any = None
+        self._hurried = False
+
+    async def run(self, step: Callable[[], T]) -> T:
+        """Return `step()`; if messages came in meanwhile, after a rest in proportion to its length."""
+        received, began = self._received(), monotonic()
+        result: T = await deferToThreadPool(self._reactor, self._pool, step)
+        if self._received() != received and not self._hurried:
+            rested: Deferred[None] = Deferred()
+            self._resting = self._reactor.callLater((monotonic() - began) * RESTS, rested.callback, None)
+            await rested
+        return result
+
+    def hurry(self) -> None:
+        """End the present rest and take no other: the bus stops."""
+        self._hurried = True
+        if self._resting is not None and self._resting.active():
+            self._resting.reset(0)

@@ -6,12 +6,13 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from time import monotonic
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from gridpost.server.enrolment import Subject
 from gridpost.server.store import open_store
-from gridpost.server.worker import IN_REACTOR_BYTES, ReactorWorker
+from gridpost.server.worker import IN_REACTOR_BYTES, RESTS, Aside, ReactorWorker
 from lxml import etree
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
@@ -464,3 +465,44 @@ def test_what_comes_in_together_is_recorded_together_and_answered_with_one_wake_
     assert run(reactor, together()) == [b"0", b"1", b"2"]
     assert recorded == [0, 1, 2]
     assert len(wake_ups) == 1
+
+
+@pytest.mark.parametrize(("came_in", "rests"), [(0, 0), (3, 1)])
+def test_a_reader_rests_after_a_step_only_while_messages_come_in(reactor_and_pool, came_in, rests):
+    reactor, pool = reactor_and_pool
+    received, delays, call_later = [0], [], reactor.callLater
+
+    def step() -> str:
+        threading.Event().wait(0.02)
+        received[0] += came_in
+        return threading.current_thread().name
+
+    def noted(delay, *rest):
+        delays.append(delay)
+        return call_later(0, *rest)
+
+    async def one_step():
+        reactor.callLater = noted
+        return await Aside(reactor, pool, lambda: received[0]).run(step)
+
+    assert run(reactor, one_step()) != threading.current_thread().name
+    assert [delay >= 0.02 * RESTS for delay in delays] == [True] * rests
+
+
+def test_a_reader_in_a_hurry_ends_its_rest_and_takes_no_other(reactor_and_pool):
+    reactor, pool = reactor_and_pool
+    received, took = [0], []
+
+    def step() -> None:
+        threading.Event().wait(0.1)  # a rest of a second
+        received[0] += 1
+
+    async def two_steps():
+        aside, began = Aside(reactor, pool, lambda: received[0]), monotonic()
+        reactor.callLater(0.2, aside.hurry)
+        await aside.run(step)
+        await aside.run(step)
+        took.append(monotonic() - began)
+
+    run(reactor, two_steps())
+    assert took[0] < 0.1 * RESTS
