@@ -144,6 +144,15 @@ class Store(Protocol):
     def version(self) -> DataVersion:
         """Return the newest seq of each partition that has one."""
 
+    def version_at(self, moment_utc_ms: int) -> DataVersion:
+        """Return the data version a moment stands for: the greatest seq of each partition recorded by then.
+
+        The same for ever, which is why the moment must be at least 60 s past (decision 4).
+
+        Raises:
+            NotFound: it is not.
+        """
+
     def entries(self, after: DataVersion, limit: int) -> Sequence[EntryHeader]:
         """Return up to `limit` entries behind `after` in (partition, seq) order."""
 

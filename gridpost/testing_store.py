@@ -73,6 +73,13 @@ class MemoryStore:
         size = self._head.frontier.size
         return {0: size - 1} if size else {}
 
+    def version_at(self, moment_utc_ms: int) -> DataVersion:
+        """See `ports.Store`."""
+        if moment_utc_ms > self._clock() - 60_000:
+            raise NotFound("a moment has one data version for ever only once it is 60 s past; ask again then")
+        seqs = [one.position.seq for one in self.entries_planned if one.parts.recorded_at_utc_ms <= moment_utc_ms]
+        return {0: max(seqs)} if seqs else {}
+
     def entries(self, after: DataVersion, limit: int) -> Sequence[EntryHeader]:
         """See `ports.Store`."""
         start = after.get(0, -1) + 1

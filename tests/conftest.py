@@ -1,4 +1,4 @@
-"""What several rooms' tests share: the helpers of `campaigns/` are importable, and so is a bus that runs."""
+"""What several rooms' tests share: the helpers of `campaigns/` are importable; a bus that runs; a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -40,3 +40,26 @@ def shared_bus(tmp_path_factory):
     yield bus
     if bus.process is not None:
         bus.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A `PostgresServer` of this session."""
+    from postgres_server import PostgresServer
+
+    server = PostgresServer.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _postgres_stores():
+    return []
+
+
+@pytest.fixture
+def postgres_store(postgres, _postgres_stores):
+    """The URL of an empty store on PostgreSQL, this test's alone."""
+    url = postgres.emptied(_postgres_stores.pop()) if _postgres_stores else postgres.store()
+    yield url
+    _postgres_stores.append(url)

@@ -1,13 +1,15 @@
 """The store: the log of entries, the readings in it, who may write, and what goes out. The only room with SQL.
 
-`create(path)` makes one, `open_store(path, clock)` opens it for reading and administration in any process, and
-`open_store(path, clock, serve=True)` in the one process that writes the log. `SqlStore` fulfils `gridpost.ports.Store`.
+`create(place)` makes one, `open_store(place, clock)` opens it for reading and administration in any process, and
+`open_store(place, clock, serve=True)` in one that writes the log: one process on SQLite, any number on PostgreSQL, each
+with a partition of its own. `SqlStore` fulfils `gridpost.ports.Store`.
 
     record, advance, delivered ... -> writer.py (one thread) -> group.py -> gridpost/log.py (pure) -> commit -> future
     find, readings, entries ...    -> reading.py, outbox.py   one connection in autocommit
     add_ied, revoke ...            -> enrolments.py           plain transactions, any process
 
-An engine is a file like `sqlite.py`; another one passes `tests/contract/test_store.py` as it stands.
+An engine is a file like `sqlite.py` or `postgres.py` and a line in `engine.py`. `upkeep.py` changes a store as a whole:
+schema, backup, restore.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -27,16 +28,17 @@ from gridpost.model import DataVersion, Entry, Rows
 from gridpost.ports import Clock, MakeReceipt, OutboxItem
 
 from . import outbox, schema
+from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
 from .outbox import DeadLetter, ReaderStatus, Status
 from .reading import Reading
-from .sqlite import Dialect, ServeLock, connect
 from .writer import OnFatal, Writer
 
 __all__ = [
     "CertificateStatus",
     "DeadLetter",
     "IedStatus",
+    "Place",
     "ReaderStatus",
     "SqlStore",
     "Status",
@@ -47,47 +49,52 @@ __all__ = [
 T = TypeVar("T")
 
 
-def create(path: Path) -> None:
-    """Make the store at `path`, or bring an older one up to date; doing it again changes nothing.
+def create(place: Place) -> None:
+    """Make the store at a place; doing it again changes nothing.
 
     Raises:
-        StoreUnavailable: the file cannot be made, is no database, or is of a newer Gridpost.
+        StoreUnavailable: it cannot be made there, or there is one whose schema is not this program's.
+        ConfigInvalid: the place is a URL of an unknown kind, or its driver is not installed.
     """
-    dialect = connect(path, create=True)
+    dialect = connect(place, create=True)
     try:
         with dialect.writing.begin() as connection:
-            schema.upgrade(connection)
+            if schema.current(connection):
+                schema.require(connection)
+            else:
+                schema.move(connection, schema.SCHEMA)
     except DBAPIError as problem:
-        raise StoreUnavailable(f"cannot make a store at {path}: {problem.orig}") from problem
+        raise StoreUnavailable(f"cannot make a store at {dialect.place}: {told(problem)}") from problem
     finally:
         dialect.close()
 
 
-def open_store(path: Path, clock: Clock, *, serve: bool = False, on_fatal: OnFatal | None = None) -> SqlStore:
-    """Open the store at `path`; `close` it in the end.
+def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnFatal | None = None) -> SqlStore:
+    """Open the store at a place; `close` it in the end.
 
     Args:
-        path: made by `create`.
+        place: made by `create`.
         clock: UTC milliseconds.
-        serve: become the one process that writes the log.
-        on_fatal: called once, from the writer's thread, when the disk or the file fails: stop the process.
+        serve: become one of the processes that write the log, each a partition of its own.
+        on_fatal: called once, from the writer's thread, when the store can no longer be trusted: stop the process.
 
     Raises:
         NotFound: there is no such file.
-        StoreUnavailable: another process serves it, or its schema is not this program's.
+        ConfigInvalid: the place is a URL of an unknown kind, or its driver is not installed.
+        StoreUnavailable: no further process may serve it, its schema is not this program's, or it cannot be reached.
     """
     with ExitStack() as undo:
-        dialect = connect(path)
+        dialect = connect(place)
         undo.callback(dialect.close)
         try:
             with dialect.reading.connect() as connection:
                 schema.require(connection)
-            lock = ServeLock(path) if serve else None
-            if lock:
-                undo.callback(lock.release)
-            store = SqlStore(dialect, clock, lock, on_fatal or _ignore)
+            hold = dialect.hold() if serve else None
+            if hold:
+                undo.callback(hold.release)
+            store = SqlStore(dialect, clock, hold, on_fatal or _ignore)
         except DBAPIError as problem:
-            raise StoreUnavailable(f"cannot open the store at {path}: {problem.orig}") from problem
+            raise StoreUnavailable(f"cannot open the store at {dialect.place}: {told(problem)}") from problem
         undo.pop_all()
         return store
 
@@ -98,21 +105,25 @@ class SqlStore(Reading, Enrolments):
     Without `serve` everything that goes through the writer fails with StoreUnavailable.
     """
 
-    def __init__(self, dialect: Dialect, clock: Clock, lock: ServeLock | None, on_fatal: OnFatal) -> None:
-        Reading.__init__(self, dialect)
+    def __init__(self, dialect: Dialect, clock: Clock, hold: Hold | None, on_fatal: OnFatal) -> None:
+        Reading.__init__(self, dialect, clock)
         Enrolments.__init__(self, dialect, clock)
-        self._lock_file = lock
-        self._writer = Writer(dialect, clock, on_fatal) if lock else None
+        self._hold = hold
+        self._writer = Writer(dialect, hold, clock, on_fatal) if hold else None
 
     def close(self) -> None:
-        """Write what is queued, stop the writer, let go of the file; calling it again does nothing."""
+        """Write what is queued, stop the writer, let go of the store; calling it again does nothing."""
         if self._writer:
             self._writer.close()
+        if self._hold:
+            self._hold.release()
+        self._hold = None
         Reading.close(self)
         self._dialect.close()
-        if self._lock_file:
-            self._lock_file.release()
-        self._lock_file = None
+
+    def leads(self) -> bool:
+        """Tell whether this process is the one that runs the log's readers; ask before each of their steps."""
+        return self._hold is not None and self._dialect.lead()
 
     # --- through the writer ---
 

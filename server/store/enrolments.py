@@ -20,8 +20,8 @@ from gridpost.model import Channel, ChannelKey, Position, ReadingType
 from gridpost.ports import Clock
 
 from .channel_rules import Owned, check_set, clashes, place, same_row
+from .engine import Dialect, told
 from .reading import channel_of
-from .sqlite import Dialect
 from .tables import certificate, channel, enrolment_version, entry, ied, interval_block
 
 
@@ -163,10 +163,11 @@ class Enrolments:
     def _change(self) -> Iterator[Connection]:
         try:
             with self._dialect.writing.begin() as connection:
-                yield connection
+                # First: its row is what keeps two processes from changing the same IED at once.
                 connection.execute(update(enrolment_version).values(version=enrolment_version.c.version + 1))
+                yield connection
         except DBAPIError as problem:
-            raise StoreUnavailable(detail=str(problem.orig)) from problem
+            raise StoreUnavailable(detail=told(problem)) from problem
 
     @contextmanager
     def _look(self) -> Iterator[Connection]:
@@ -174,7 +175,7 @@ class Enrolments:
             with self._dialect.reading.connect() as connection:
                 yield connection
         except DBAPIError as problem:
-            raise StoreUnavailable(detail=str(problem.orig)) from problem
+            raise StoreUnavailable(detail=told(problem)) from problem
 
 
 def _bound(connection: Connection, row: Row[Any], csr_sha256: bytes) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import zstandard
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, Table, bindparam, update
 
 from gridpost import log
 from gridpost.errors import GridpostError, Internal, MessageIdReused, StoreUnavailable
@@ -23,7 +23,6 @@ from gridpost.ports import MakeReceipt, StoredReceipt
 from gridpost.versions import CONFLICT, GAP, STORED
 
 from . import on_file as lookup
-from .driver import insert_rows
 from .tables import entry, event, interval_block, log_node, partition, register_reading
 
 ZSTD_LEVEL = 1  # facts/store.md: 32 us for 43 kB, ten to one
@@ -46,6 +45,14 @@ class Tenure(NamedTuple):
     token: int
 
 
+class Target(NamedTuple):
+    """Where a group goes: a connection whose transaction has begun, how its engine inserts, what the writer holds."""
+
+    connection: Connection
+    insert: Callable[[Connection, Table, Sequence[tuple[object, ...]]], None]
+    tenure: Tenure
+
+
 Answer = bytes | GridpostError
 
 _TALLIES = ("interval_values", "conflicts", "gaps", "register_readings", "events")
@@ -56,17 +63,27 @@ _TALLY = (
 )
 
 
+def channels_of(requests: Sequence[Request]) -> set[int]:
+    """Return the channels of which a group brings readings."""
+    found = {block.channel_id for request in requests for block in request.rows.blocks}
+    return found | {register.channel_id for request in requests for register in request.rows.registers}
+
+
 def write_group(
-    connection: Connection, tenure: Tenure, head: Head, now_utc_ms: int, requests: Sequence[Request]
+    target: Target, head: Head, now_utc_ms: int, requests: Sequence[Request]
 ) -> tuple[Head, list[tuple[Request, Answer]]]:
     """Write the new entries among `requests`, in the order they came, behind `head`.
 
     Raises:
         StoreUnavailable: the partition's token is no longer ours: another process writes.
     """
+    connection = target.connection
     standing = lookup.known_receipts(connection, [request.entry for request in requests])
     new = [request.rows for request in requests if _key(request) not in standing]
-    on_file = lookup.on_file(connection, new)
+    on_file, elsewhere = lookup.on_file(connection, new, head.partition)
+    # Versions are ordered by recorded time first (decision 9), and machines' clocks differ: what is compared with the
+    # versions another process wrote must not sort before them.
+    now_utc_ms = max(now_utc_ms, elsewhere + 1)
     planned: list[Planned] = []
     answers: list[tuple[Request, Answer]] = []
     for request in requests:
@@ -83,8 +100,8 @@ def write_group(
         same = known.content_digest == request.entry.content_digest
         answers.append((request, known.receipt if same else MessageIdReused()))
     if planned:
-        _insert(connection, planned)
-        _tally(connection, tenure, planned)
+        _insert(target, planned)
+        _tally(connection, target.tenure, planned)
     return head, answers
 
 
@@ -101,16 +118,17 @@ def _plan(head: Head, now_utc_ms: int, request: Request, on_file: OnFile) -> Pla
         return Internal(detail=f"{type(defect).__name__}: {defect}")
 
 
-def _insert(connection: Connection, planned: Sequence[Planned]) -> None:
+def _insert(target: Target, planned: Sequence[Planned]) -> None:
+    connection, insert, _ = target
     compress = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress
     # Sorted by id (decision 3): two writers that insert the same ids then wait for each other, never in a circle.
     by_id = sorted(planned, key=lambda one: (one.entry.message_id, one.entry.sender))
-    insert_rows(connection, entry, [_entry_row(one, compress) for one in by_id])
-    insert_rows(connection, log_node, [(one.position.partition, *node) for one in planned for node in one.nodes])
+    insert(connection, entry, [_entry_row(one, compress) for one in by_id])
+    insert(connection, log_node, [(one.position.partition, *node) for one in planned for node in one.nodes])
     # The row values of gridpost/leaf.py are in the order of their tables' columns.
-    insert_rows(connection, interval_block, [(*one.position, *row) for one in planned for row in one.blocks])
-    insert_rows(connection, register_reading, [(*one.position, *row) for one in planned for row in one.register_rows])
-    insert_rows(connection, event, [(*one.position, *row) for one in planned for row in one.events])
+    insert(connection, interval_block, [(*one.position, *row) for one in planned for row in one.blocks])
+    insert(connection, register_reading, [(*one.position, *row) for one in planned for row in one.register_rows])
+    insert(connection, event, [(*one.position, *row) for one in planned for row in one.events])
 
 
 def _entry_row(one: Planned, compress: Callable[[bytes], bytes]) -> tuple[object, ...]:

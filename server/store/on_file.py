@@ -42,7 +42,8 @@ _NODE = select(log_node.c.hash).where(
 
 # CROSS JOIN: SQLite then keeps `wanted` as the outer loop, so each pair is one search of the channel's index.
 _RUNS = """
-    SELECT b.channel_id, b.first_interval_end_utc, b.interval_s, b.interval_values, b.qualities, b.outcome
+    SELECT e.recorded_at_utc_ms, b.partition,
+           b.channel_id, b.first_interval_end_utc, b.interval_s, b.interval_values, b.qualities, b.outcome
     FROM wanted w CROSS JOIN interval_block b JOIN entry e ON e.partition = b.partition AND e.seq = b.seq
     WHERE b.channel_id = w.channel_id
       AND b.first_interval_end_utc > w.day_start AND b.first_interval_end_utc <= w.high
@@ -50,7 +51,8 @@ _RUNS = """
     ORDER BY e.recorded_at_utc_ms, b.partition, b.seq, b.line
 """
 _REGISTERS = """
-    SELECT r.channel_id, r.reading_type, r.time_utc, r.value, r.qualities, r.outcome
+    SELECT e.recorded_at_utc_ms, r.partition,
+           r.channel_id, r.reading_type, r.time_utc, r.value, r.qualities, r.outcome
     FROM wanted w CROSS JOIN register_reading r JOIN entry e ON e.partition = r.partition AND e.seq = r.seq
     WHERE r.channel_id = w.channel_id AND r.time_utc >= w.low AND r.time_utc <= w.high
     ORDER BY e.recorded_at_utc_ms, r.partition, r.seq, r.line
@@ -64,23 +66,30 @@ def known_receipts(connection: Connection, entries: Sequence[Entry]) -> dict[tup
     return {(row.sender, row.message_id): StoredReceipt(row.content_sha256, row.receipt) for row in found}
 
 
-def on_file(connection: Connection, new: Iterable[Rows]) -> OnFile:
-    """Return every run and register reading that `log.plan` needs for these rows, in order."""
+def on_file(connection: Connection, new: Iterable[Rows], held: int) -> tuple[OnFile, int]:
+    """Return every run and register reading that `log.plan` needs for these rows, in order.
+
+    With it comes the newest recorded time among those of other partitions than `held`, UTC milliseconds; -1 when none.
+    """
     intervals: Wanted = {}
     registers: Wanted = {}
     for rows in new:
         log.merge_wanted(intervals, log.wanted_intervals(rows))
         log.merge_wanted(registers, log.wanted_registers(rows))
-    found = OnFile({}, {})
-    for channel_id, first, interval_s, values, qualities, outcome in _rows(connection, _RUNS, intervals):
+    found, elsewhere = OnFile({}, {}), -1
+    for recorded_at, number, *columns in _rows(connection, _RUNS, intervals):
+        elsewhere = elsewhere if number == held else max(elsewhere, recorded_at)
+        channel_id, first, interval_s, values, qualities, outcome = columns
         literals = leaf.parse_values(values)
         run = Run(channel_id, first, interval_s, literals, leaf.parse_qualities(qualities, len(literals)), outcome)
         found.runs.setdefault(channel_id, []).append(run)
-    for channel_id, reading_type, time_utc, value, qualities, outcome in _rows(connection, _REGISTERS, registers):
+    for recorded_at, number, *columns in _rows(connection, _REGISTERS, registers):
+        elsewhere = elsewhere if number == held else max(elsewhere, recorded_at)
+        channel_id, reading_type, time_utc, value, qualities, outcome = columns
         (only,) = leaf.parse_qualities(qualities, 1)
         judged = JudgedRegister(Register(channel_id, reading_type, time_utc, value, only), outcome)
         found.registers.setdefault(channel_id, []).append(judged)
-    return found
+    return found, elsewhere
 
 
 def subtrees(connection: Connection, partition: int) -> merkle.Subtree:

@@ -20,14 +20,15 @@ from gridpost import leaf, log, merkle
 from gridpost.errors import NotFound, StoreUnavailable
 from gridpost.log import Filed, FiledRegister, FiledRun
 from gridpost.model import Channel, ChannelKey, DataVersion, Enrolment, Position, Register
-from gridpost.ports import CurrentReadings, EntryHeader, StoredBlock, StoredReceipt
+from gridpost.ports import Clock, CurrentReadings, EntryHeader, StoredBlock, StoredReceipt
 from gridpost.versions import DAY_S, JudgedRegister, Run
 
+from .engine import Dialect, told
 from .on_file import entry_count, subtrees
-from .sqlite import Dialect
 from .tables import certificate, channel, enrolment_version, entry, interval_block, partition, register_reading
 
 _CHUNK = 500
+SETTLED_MS = 60_000
 
 _FIND = select(entry.c.content_sha256, entry.c.receipt).where(
     entry.c.message_id == bindparam("message_id"), entry.c.sender == bindparam("sender")
@@ -45,6 +46,9 @@ _HEADERS = (
     .where(entry.c.partition == bindparam("partition"), entry.c.seq > bindparam("after"))
     .order_by(entry.c.seq)
     .limit(bindparam("most"))
+)
+_RECORDED = select(entry.c.recorded_at_utc_ms).where(
+    entry.c.partition == bindparam("partition"), entry.c.seq == bindparam("seq")
 )
 _BLOCKS = (
     select(interval_block)
@@ -68,8 +72,9 @@ _CHANNELS = select(channel).order_by(channel.c.id)
 class Reading:
     """Everything that a store is asked; see `ports.Store` for the promises."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, clock: Clock) -> None:
         self._dialect = dialect
+        self._clock = clock
         self._lock = threading.RLock()
         self._connection = dialect.reading.connect()
         self._enrolments: dict[bytes, Enrolment] = {}
@@ -92,7 +97,8 @@ class Reading:
             try:
                 yield self._connection
             except DBAPIError as problem:
-                raise StoreUnavailable(detail=str(problem.orig)) from problem
+                self._connection.rollback()  # of nothing: a connection that was lost is then made anew by the next call
+                raise StoreUnavailable(detail=told(problem)) from problem
 
     # --- who, and what is known ---
 
@@ -139,6 +145,23 @@ class Reading:
     def version(self) -> DataVersion:
         """See `ports.Store`."""
         return {row[0]: row[1] for row in self._all(_VERSION, {}) if row[1] is not None}
+
+    def version_at(self, moment_utc_ms: int) -> DataVersion:
+        """See `ports.Store`; a search in each partition's key, so it needs no index of times."""
+        if moment_utc_ms > self._clock() - SETTLED_MS:
+            raise NotFound("a moment has one data version for ever only once it is 60 s past; ask again then")
+        found = {number: self._last_at(number, seq, moment_utc_ms) for number, seq in self.version().items()}
+        return {number: seq for number, seq in found.items() if seq >= 0}
+
+    def _last_at(self, number: int, newest: int, moment_utc_ms: int) -> int:
+        """Return the greatest seq recorded by that moment, -1 when none; recorded times never fall (decision 4)."""
+        low, high = -1, newest
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self._one(_RECORDED, {"partition": number, "seq": middle})
+            assert row is not None, "the log has a hole"
+            low, high = (middle, high) if row[0] <= moment_utc_ms else (low, middle - 1)
+        return low
 
     def entries(self, after: DataVersion, limit: int) -> Sequence[EntryHeader]:
         """See `ports.Store`."""

@@ -1,7 +1,7 @@
 """The schema's version and Alembic, without an alembic.ini: nobody needs to know that Alembic is there.
 
 `SCHEMA` is the newest revision in `migrations/versions/`; a store with another one is refused at open, never guessed
-at. Alembic is imported only when a store is made or brought up to date, so `serve` starts without it.
+at. Alembic is imported only when a store is made or moved to another schema, so `serve` starts without it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ def require(connection: Connection) -> None:
     if found == SCHEMA:
         return
     if not found:
-        raise StoreUnavailable("this file is not a Gridpost store; `gridpost init` makes one")
+        raise StoreUnavailable("this is not a Gridpost store; `gridpost init` makes one")
     if found > SCHEMA:
         raise StoreUnavailable(f"the store has schema {found}, this Gridpost knows {SCHEMA}: install the newer one")
     raise StoreUnavailable(
-        f"the store has schema {found}, this Gridpost needs {SCHEMA}: copy the store, then follow CHANGELOG.md"
+        f"the store has schema {found}, this Gridpost needs {SCHEMA}: stop the bus, then run `gridpost migrate up`"
     )
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the store to `SCHEMA` inside the caller's transaction; killed half-way it is as it was."""
+def move(connection: Connection, target: str) -> None:
+    """Bring the store up or down to the schema `target` in the caller's transaction; killed half-way it is as it was.
+
+    Raises:
+        StoreUnavailable: the store is of a newer Gridpost than this one.
+    """
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -51,7 +55,15 @@ def upgrade(connection: Connection) -> None:
     if found > SCHEMA:
         require(connection)
     script = ScriptDirectory(str(_MIGRATIONS))
-    steps = EnvironmentContext(Config(), script, fn=lambda revision, _context: script._upgrade_revs(SCHEMA, revision))
-    with steps:
-        steps.configure(connection=connection)
-        steps.run_migrations()
+    steps = script._downgrade_revs if target < found else script._upgrade_revs
+    with EnvironmentContext(Config(), script, fn=lambda revision, _context: steps(target, revision)) as run:
+        run.configure(connection=connection)
+        run.run_migrations()
+
+
+def revisions() -> list[tuple[str, str]]:
+    """Return every schema this program knows, oldest first, with one line that says what it brought."""
+    from alembic.script import ScriptDirectory
+
+    known = ScriptDirectory(str(_MIGRATIONS)).walk_revisions()
+    return sorted((one.revision, (one.doc or "").splitlines()[0]) for one in known)

@@ -10,16 +10,19 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from gridpost.errors import NotFound, StoreUnavailable
+
+from .driver import insert_rows
+from .engine import Place, Verdict, judge_ours
 
 BUSY_TIMEOUT_S = 5
 # `->` keeps a number's text (the view interval_value): 3.38, of February 2022.
@@ -32,72 +35,87 @@ _FATAL = {10, 11, 26}
 _LATER = {5, 6, 7, 8, 14, _FULL}
 
 
-class Verdict(Enum):
-    """What an exception from a transaction means for the writer."""
+class SqliteDialect:
+    """`engine.Dialect` of a file; one process serves it, and holds partition 0."""
 
-    DATA = "the entry's own data"
-    LATER = "cannot now"
-    FATAL = "the store can no longer be trusted from this process"
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """An engine as the rest of the store sees it.
-
-    Attributes:
-        writing: its transactions begin with the right to write.
-        reading: autocommit; each select sees the newest commit.
-    """
-
-    writing: Engine
-    reading: Engine
+    def __init__(self, path: Path) -> None:
+        """The file is there."""
+        self.path, self.place = path, str(path)
+        self.writing, self.reading = _engine(path), _engine(path)
+        event.listen(self.writing, "begin", _begin_immediate)
 
     def change_mark(self, connection: Connection) -> int | None:
-        """Return a number that moves whenever another connection commits; None when the engine has no such mark."""
+        """See `Dialect`."""
         driver: Any = connection.connection.driver_connection
         mark: int = driver.execute("PRAGMA data_version").fetchone()[0]
         return mark
 
     def verdict(self, problem: BaseException) -> Verdict:
-        """Judge an exception raised inside a transaction."""
-        if isinstance(problem, StoreUnavailable | MemoryError):
-            return Verdict.FATAL if isinstance(problem, StoreUnavailable) else Verdict.LATER
-        if isinstance(problem, OSError):
-            return Verdict.FATAL
+        """See `Dialect`; it serialises its writers, so none is ever beaten to a row."""
+        if (ours := judge_ours(problem)) is not None:
+            return ours
         original = problem.orig if isinstance(problem, DBAPIError) else problem
         code = getattr(original, "sqlite_errorcode", 0) & 0xFF
         if code in _FATAL:
             return Verdict.FATAL
         return Verdict.LATER if code in _LATER else Verdict.DATA
 
+    def insert(self, connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+        """See `Dialect`."""
+        insert_rows(connection, table, rows)
+
+    def lock_channels(self, connection: Connection, channels: Collection[int]) -> None:
+        """See `Dialect`; BEGIN IMMEDIATE has locked all there is."""
+
+    def hold(self) -> ServeLock:
+        """See `Dialect`."""
+        return ServeLock(self)
+
+    def lead(self) -> bool:
+        """See `Dialect`; nobody else serves this store."""
+        return True
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """See `Dialect`."""
+        lock = ServeLock(self)
+        try:
+            with self.writing.begin() as connection:
+                yield connection
+        finally:
+            lock.release()
+
     def close(self) -> None:
-        """Give all connections back."""
+        """See `Dialect`."""
         self.writing.dispose()
         self.reading.dispose()
 
 
-def connect(path: Path, *, create: bool = False) -> Dialect:
-    """Return the engines of a store file.
+def connect(place: Place, *, create: bool = False) -> SqliteDialect:
+    """Return the dialect of a store file.
 
     Raises:
         NotFound: there is no such file and `create` is not asked for.
         StoreUnavailable: the SQLite library is too old, or the file cannot be made.
     """
+    path = Path(place)
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreUnavailable(f"SQLite {'.'.join(map(str, OLDEST_SQLITE))} or later is needed")
     if create:
         _make_private(path)
     elif not path.is_file():
         raise NotFound(f"there is no store at {path}; `gridpost init` makes one")
-    writing, reading = _engine(path), _engine(path)
-    event.listen(writing, "begin", _begin_immediate)
-    return Dialect(writing, reading)
+    return SqliteDialect(path)
 
 
 class ServeLock:
     """Held by the one process that serves a store; the kernel drops it with the process, however that ends."""
 
-    def __init__(self, store: Path) -> None:
+    partition = 0
+
+    def __init__(self, dialect: SqliteDialect) -> None:
+        store, self._writing = dialect.path, dialect.writing
+        self.holder = f"process {os.getpid()}"
         self.path = store.with_name(store.name + ".lock")
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -111,9 +129,17 @@ class ServeLock:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """See `Hold`."""
+        with self._writing.begin() as connection:
+            yield connection
+
     def release(self) -> None:
         """Let another process serve; the file stays, because removing it would race with the next holder."""
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
 
 def _make_private(path: Path) -> None:

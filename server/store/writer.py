@@ -3,14 +3,14 @@
 In: `record` and `do` from any thread. Out: futures, resolved only after the commit is synced. What is queued while one
 group syncs is the next group (group commit), so load makes groups larger and each message cheaper.
 
-After the first error of the disk or the file the writer is *poisoned*: it takes nothing more and calls `on_fatal`, so
-that the process can stop and start again from what the log really holds. A full disk or a busy store only fails the
-group.
+After the first error of the disk or the file, or once its partition was taken over, the writer is *poisoned*: it takes
+nothing more and calls `on_fatal`, so that the process can stop and start again from what the log really holds. A full
+disk, a busy store or a lost connection only fails the group. A group beaten by another process to a message id is begun
+anew and then finds that id known.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,9 +25,9 @@ from gridpost.log import Head
 from gridpost.model import Entry, Rows
 from gridpost.ports import Clock, MakeReceipt
 
-from .group import Request, Tenure, fenced, write_group
+from .engine import Dialect, Hold, TooSlow, Verdict
+from .group import Answer, Request, Target, Tenure, channels_of, fenced, write_group
 from .on_file import load_head
-from .sqlite import Dialect, Verdict
 from .tables import partition
 
 T = TypeVar("T")
@@ -38,6 +38,9 @@ GROUP = 128  # entries in one transaction; more gains nothing (facts/store.md)
 GROUP_BYTES = 8 << 20  # and of evidence, so that one transaction stays short
 QUEUE = 1024  # entries that may wait; at 128 a sync that is some seconds of a busy bus
 QUEUE_BYTES = 64 << 20
+TRIES = 8  # of one transaction that other processes keep beating; each try finds at least one more id known
+# Decision 4: a moment 60 s past is final, so nothing may be committed with a recorded time much older than this.
+LONGEST_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,18 +102,19 @@ class WorkQueue:
 
 
 class Writer:
-    """Holds partition 0 from construction to `close`."""
+    """Writes the partition it is given until `close`; letting go of it is the giver's."""
 
-    def __init__(self, dialect: Dialect, clock: Clock, on_fatal: OnFatal) -> None:
+    def __init__(self, dialect: Dialect, hold: Hold, clock: Clock, on_fatal: OnFatal) -> None:
         self._dialect = dialect
+        self._hold = hold
         self._clock = clock
         self._on_fatal = on_fatal
         self._queue = WorkQueue()
         self._poison: BaseException | None = None
         self._head: Head | None
-        with dialect.writing.begin() as connection:
-            self._tenure = _take_over(connection, 0, clock())
-            self._head = load_head(connection, 0)
+        with hold.transaction() as connection:
+            self._tenure = _take_over(connection, hold, clock())
+            self._head = load_head(connection, hold.partition)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -152,47 +156,60 @@ class Writer:
                 if wanted:
                     self._record(wanted)
 
-    def _record(self, requests: Sequence[Request]) -> None:
+    def _record(self, requests: Sequence[Request], tries: int = TRIES) -> None:
         if self._poison is not None:
             return _refuse(requests, self._poison)
         try:
-            with self._dialect.writing.begin() as connection:
-                head = self._head or load_head(connection, self._tenure.partition)
-                head, answers = write_group(connection, self._tenure, head, self._clock(), requests)
+            head, answers = self._transaction(requests)
         except Exception as problem:
-            return self._failed(requests, problem)
+            return self._failed(requests, problem, tries - 1)
         self._head = head
         for request, answer in answers:
             _settle(request.future, answer)
         return None
 
-    def _failed(self, requests: Sequence[Request], problem: Exception) -> None:
+    def _transaction(self, requests: Sequence[Request]) -> tuple[Head, list[tuple[Request, Answer]]]:
+        with self._hold.transaction() as connection:
+            # First of all: what is compared from here on, no other process changes before our commit (decision 3).
+            self._dialect.lock_channels(connection, channels_of(requests))
+            now = self._clock()
+            head = self._head or load_head(connection, self._tenure.partition)
+            written = write_group(Target(connection, self._dialect.insert, self._tenure), head, now, requests)
+            if self._clock() - now > LONGEST_MS:
+                raise TooSlow("the store took too long to write a group")
+            return written
+
+    def _failed(self, requests: Sequence[Request], problem: Exception, tries: int) -> None:
         self._head = None  # whether an erring commit took is for the store to say, not for us to remember
         verdict = self._dialect.verdict(problem)
+        if verdict is Verdict.AGAIN and tries:
+            return self._record(requests, tries)
         if verdict is Verdict.DATA and len(requests) > 1:
             for request in requests:  # one entry's data broke the group: each by itself finds the one
                 self._record([request])
-            return
+            return None
         if verdict is Verdict.DATA:
-            _settle(requests[0].future, Internal(detail=_told(problem)))
-            return
+            return _settle(requests[0].future, Internal(detail=_told(problem)))
         _refuse(requests, problem)
         if verdict is Verdict.FATAL:
             self._stop(problem)
+        return None
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job, tries: int = TRIES) -> None:
         if self._poison is not None:
             return _settle(job.future, StoreUnavailable(detail=_told(self._poison)))
         try:
-            with self._dialect.writing.begin() as connection:
+            with self._hold.transaction() as connection:
                 _require(connection, self._tenure)
                 result = job.work(connection)
         except Exception as problem:
-            return self._job_failed(job, problem)
+            return self._job_failed(job, problem, tries - 1)
         return _settle(job.future, result)
 
-    def _job_failed(self, job: Job, problem: Exception) -> None:
+    def _job_failed(self, job: Job, problem: Exception, tries: int) -> None:
         verdict = self._dialect.verdict(problem)
+        if verdict is Verdict.AGAIN and tries:
+            return self._do(job, tries)
         if isinstance(problem, GridpostError):
             _settle(job.future, problem)
         else:
@@ -200,21 +217,22 @@ class Writer:
             _settle(job.future, error(detail=_told(problem)))
         if verdict is Verdict.FATAL:
             self._stop(problem)
+        return None
 
     def _stop(self, problem: BaseException) -> None:
         self._poison = problem
         self._on_fatal(problem)
 
 
-def _take_over(connection: Connection, number: int, now_utc_ms: int) -> Tenure:
+def _take_over(connection: Connection, hold: Hold, now_utc_ms: int) -> Tenure:
     """Raise the partition's fencing token, so that whoever held it before cannot commit any more."""
-    ours = partition.c.partition == number
+    ours = partition.c.partition == hold.partition
     connection.execute(
         update(partition)
         .where(ours)
-        .values(token=partition.c.token + 1, holder=f"process {os.getpid()}", taken_at_utc_ms=now_utc_ms)
+        .values(token=partition.c.token + 1, holder=hold.holder, taken_at_utc_ms=now_utc_ms)
     )
-    return Tenure(number, connection.execute(select(partition.c.token).where(ours)).scalar_one())
+    return Tenure(hold.partition, connection.execute(select(partition.c.token).where(ours)).scalar_one())
 
 
 def _require(connection: Connection, tenure: Tenure) -> None:

@@ -1,7 +1,8 @@
 """What every store promises (`gridpost.ports.Store`), run once for each engine.
 
 An engine joins by one class in ENGINES, and passes unchanged: `MemoryEngine` for tests of others, `SqliteEngine` the
-default. `durable` engines are also killed. Nothing here knows what is inside a store.
+default, `PostgresEngine` where that is outgrown. `durable` engines are also killed. Nothing here knows what is inside a
+store.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Ticking:
 class MemoryEngine:
     durable = False
 
-    def __init__(self, _folder, clock):
+    def __init__(self, _request, clock):
         self.store = MemoryStore(clock)
 
     def enrol(self, serial, certificate, channels):
@@ -75,24 +76,28 @@ class SqliteEngine:
     child = "from pathlib import Path; from gridpost.server.store import open_store as o\n"
     child += "store = o(Path(sys.argv[1]), clock, serve=True)"
 
-    def __init__(self, folder, clock):
-        self.path, self.clock = folder / "gridpost.db", clock
-        create(self.path)
-        self.store = open_store(self.path, clock, serve=True)
+    def __init__(self, request, clock):
+        self.where, self.clock = self.make(request), clock
+        self.store = open_store(self.where, clock, serve=True)
+
+    def make(self, request):
+        path = request.getfixturevalue("tmp_path") / "gridpost.db"
+        create(path)
+        return path
 
     @property
     def place(self):
-        return [str(self.path)]
+        return [str(self.where)]
 
     def reopen(self):
         self.store.close()
-        self.store = open_store(self.path, self.clock, serve=True)
+        self.store = open_store(self.where, self.clock, serve=True)
 
     @contextmanager
     def handed_over(self):
         self.store.close()
         yield
-        self.store = open_store(self.path, self.clock, serve=True)
+        self.store = open_store(self.where, self.clock, serve=True)
 
     def enrol(self, serial, certificate, channels):
         channels = self.store.add_ied(serial, "meter", b"0123456789", channels)
@@ -106,7 +111,14 @@ class SqliteEngine:
         self.store.close()
 
 
-ENGINES = [MemoryEngine, SqliteEngine]
+class PostgresEngine(SqliteEngine):
+    child = "from gridpost.server.store import open_store as o; store = o(sys.argv[1], clock, serve=True)"
+
+    def make(self, request):
+        return request.getfixturevalue("postgres_store")
+
+
+ENGINES = [MemoryEngine, SqliteEngine, PostgresEngine]
 
 
 @pytest.fixture
@@ -115,8 +127,8 @@ def clock():
 
 
 @pytest.fixture(params=ENGINES, ids=lambda engine: engine.__name__)
-def engine(request, tmp_path, clock):
-    made = request.param(tmp_path, clock)
+def engine(request, clock):
+    made = request.param(request, clock)
     yield made
     made.close()
 

@@ -426,7 +426,7 @@ def test_a_missing_store_and_a_foreign_file_are_told_apart(tmp_path):
         open_store(tmp_path / "empty.db", clock)
 
 
-@pytest.mark.parametrize(("revision", "told"), [("9999", "install the newer"), ("0000", "CHANGELOG")])
+@pytest.mark.parametrize(("revision", "told"), [("9999", "install the newer"), ("0000", "migrate up")])
 def test_another_schema_is_refused(path, revision, told):
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
