@@ -33,6 +33,7 @@ class ReactorWorker:
         self._reactor, self._pool = reactor, pool
         self._turn: list[Deferred[None]] = []
         self._settled: deque[Deferred[None]] = deque()
+        self._waking = False
 
     async def run(self, size: int, function: Callable[[], T]) -> T:
         """Return `function()`, from the pool when the message is large."""
@@ -61,12 +62,18 @@ class ReactorWorker:
             ended.callback(None)
 
     def _settle(self, waiting: Deferred[None]) -> None:
-        """Called in the store's thread: the first of a group wakes the reactor, which then takes all there are."""
+        """Called in the store's thread, or in the reactor's for an answer that is there at once.
+
+        The first of a group wakes the reactor, which then takes all there are. Each side does its two steps in the
+        order that leaves no answer behind: put, then look; clear the flag, then take.
+        """
         self._settled.append(waiting)
-        if len(self._settled) == 1:
+        if not self._waking:
+            self._waking = True
             self._reactor.callFromThread(self._resume)
 
     def _resume(self) -> None:
+        self._waking = False
         while self._settled:
             self._settled.popleft().callback(None)
 

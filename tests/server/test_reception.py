@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -465,6 +466,35 @@ def test_what_comes_in_together_is_recorded_together_and_answered_with_one_wake_
     assert run(reactor, together()) == [b"0", b"1", b"2"]
     assert recorded == [0, 1, 2]
     assert len(wake_ups) == 1
+
+
+class Crossing(deque):
+    """A deque whose first append is overtaken by a second thread before it comes to look at what it did."""
+
+    def __init__(self, overtake) -> None:
+        super().__init__()
+        self._overtake = overtake
+
+    def append(self, item) -> None:
+        super().append(item)
+        overtake, self._overtake = self._overtake, lambda: None
+        overtake()
+
+
+def test_two_threads_that_answer_at_once_leave_no_answer_behind(reactor_and_pool):
+    """The writer's thread, and the reactor's own for an answer that was there at once: both put, then both look."""
+    reactor, pool = reactor_and_pool
+    worker, first, second = ReactorWorker(reactor, pool), Deferred(), Deferred()
+    worker._settled = Crossing(lambda: worker._settle(second))
+
+    async def both():
+        reactor.callLater(5, lambda: [one.cancel() for one in (first, second)])
+        worker._settle(first)
+        await first
+        await second
+        return "answered"
+
+    assert run(reactor, both()) == "answered"
 
 
 @pytest.mark.parametrize(("came_in", "rests"), [(0, 0), (3, 1)])
