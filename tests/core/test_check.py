@@ -122,8 +122,11 @@ def test_the_length_is_the_channels_not_the_messages():
     ],
 )
 def test_an_unknown_channel_is_refused(change):
-    block = replace(testing.block(CHANNEL, NOW, ["1"]), channel=CHANNEL.key._replace(**change))
-    assert refused(blocks=[block]) == ["unknown-channel"]
+    key = CHANNEL.key._replace(**change)
+    with pytest.raises(ReadingsRefused) as raised:
+        checked([replace(testing.block(CHANNEL, NOW, ["1"]), channel=key)])
+    (item,) = raised.value.items
+    assert (item.code, item.path) == ("unknown-channel", "/".join(part or "-" for part in key))
 
 
 def test_a_stream_name_may_be_left_out_where_it_is_not_needed():
@@ -206,6 +209,23 @@ def test_local_days_of_23_24_and_25_hours_are_on_the_grid(day, quarters):
     assert checked([block], channels=(channel,), now_ms=later).blocks[0].ends_utc == block.ends_utc
 
 
+def test_the_grid_follows_a_country_that_changes_its_standard_time():
+    """North Korea went from UTC+8:30 to UTC+9 at 2018-05-04T15:00:00Z: hours ended at half past, then at full hours."""
+    hourly = CHANNEL.key._replace(reading_type=testing.FORWARD_KWH_15MIN.replace("0.0.2.", "0.0.7."))
+    channel = testing.channel(1, zone="Asia/Pyongyang", interval_s=3600, key=hourly)
+    before, after = (int(datetime(2018, 5, 4, *at, tzinfo=UTC).timestamp()) for at in ((14, 30), (16, 0)))
+
+    def block(*ends: int) -> IntervalBlock:
+        return IntervalBlock(hourly, 3600, ends, ("1",) * len(ends), ((),) * len(ends))
+
+    assert checked([block(before, after)], channels=(channel,)).blocks[0].ends_utc == (before, after)
+    assert refused(blocks=[block(before, after + 1800)], channels=(channel,)) == ["off-grid"]
+
+
+def test_an_empty_block_is_no_row():
+    assert checked([testing.block(CHANNEL, NOW, [])]) == Rows()
+
+
 def test_one_interval_twice_is_left_to_the_versions():
     block = IntervalBlock(CHANNEL.key, 900, (NOW, NOW), ("1", "2"), ((), ()))
     assert checked([block]).blocks[0].values == ("1", "2")
@@ -278,6 +298,8 @@ def test_a_dial_read_at_the_exchange_belongs_to_the_new_holder():
         return row.channel_id
 
     assert [holder(NOW - 1), holder(NOW), holder(NOW + 1)] == [1, 2, 2]
+    (last,) = checked(registers=[stand(NOW)], channels=(before,)).registers  # nobody took over: the old one's last
+    assert last.channel_id == 1
     assert refused(registers=[stand(NOW)], channels=(testing.channel(1, valid_from_utc=NOW + 1),)) == ["not-assigned"]
 
 
