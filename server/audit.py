@@ -19,6 +19,7 @@ from typing import TextIO
 from gridpost.ports import Clock
 from gridpost.units import format_utc_ms
 
+STRANGERS_LINES = 500
 LONGEST = 400  # characters of a value; a signed message id may be as long as a message
 
 
@@ -31,6 +32,7 @@ class Audit:
         self._clock = clock
         self._lock = threading.Lock()
         self._refused: Counter[str] = Counter()
+        self._strangers_lines = 0
 
     def event(self, event: str, /, **values: str | int | None) -> None:
         """Write one event. A full disk must not stop the bus, so it is told to standard error instead."""
@@ -45,13 +47,24 @@ class Audit:
                 with contextlib.suppress(OSError):
                     print(f"audit log: {error.strerror}: {line}", file=sys.stderr)
 
-    def refused(self, code: str, peer: str, detail: str = "", **values: str | int | None) -> None:
-        """Write a refusal with its inner cause, and count it."""
+    def refused(
+        self, code: str, peer: str, detail: str = "", *, verified: bool = False, **values: str | int | None
+    ) -> None:
+        """Write a refusal with its inner cause, and count it.
+
+        Anybody can be refused a thousand times a second: beyond STRANGERS_LINES between two calls of `take_refusals`
+        those whose signature was not verified are counted only, so that they cannot fill the disk with our own words.
+        """
         self._refused[code] += 1
-        self.event("refused", code=code, peer=peer, detail=detail, **values)
+        self._strangers_lines += not verified
+        if verified or self._strangers_lines <= STRANGERS_LINES:
+            self.event("refused", code=code, peer=peer, detail=detail, **values)
 
     def take_refusals(self) -> Mapping[str, int]:
-        """Return the counts since the last call."""
+        """Return the counts since the last call, and say how many had no line."""
+        unwritten, self._strangers_lines = self._strangers_lines - STRANGERS_LINES, 0
+        if unwritten > 0:
+            self.event("refusals-unwritten", count=unwritten)
         taken, self._refused = self._refused, Counter()
         return taken
 

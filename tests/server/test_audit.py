@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from gridpost.server.audit import Audit, open_audit
+from gridpost.server.audit import STRANGERS_LINES, Audit, open_audit
 
 NOW = 1_767_225_600_250  # 2026-01-01T00:00:00.250Z
 
@@ -62,6 +62,21 @@ def test_refusals_are_counted_by_code_and_taken_once():
         audit.refused(code, "192.0.2.7:1")
     assert audit.take_refusals() == {"malformed-xml": 2, "signature-invalid": 1}
     assert audit.take_refusals() == {}
+
+
+def test_a_flood_of_strangers_is_counted_and_not_written_out_and_hides_no_device():
+    stream = io.StringIO()
+    audit = Audit(stream, at_new_year)
+    for _ in range(STRANGERS_LINES + 7):
+        audit.refused("signature-invalid", "192.0.2.7:1")
+    audit.refused("source-mismatch", "192.0.2.8:1", verified=True)
+    assert audit.take_refusals() == {"signature-invalid": STRANGERS_LINES + 7, "source-mismatch": 1}
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["event"] for event in events].count("refused") == STRANGERS_LINES + 1
+    assert events[-2]["code"] == "source-mismatch"
+    assert (events[-1]["event"], events[-1]["count"]) == ("refusals-unwritten", 7)
+    audit.refused("signature-invalid", "192.0.2.7:1")
+    assert json.loads(stream.getvalue().splitlines()[-1])["event"] == "refused", "and the next ones have lines again"
 
 
 def test_events_are_appended(tmp_path):
