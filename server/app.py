@@ -22,6 +22,7 @@ from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, T
 from twisted.internet.error import CannotListenError
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
@@ -97,7 +98,7 @@ def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Par
     audit: Audit
     clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
     audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, clock)
-    store = open_store(config.path(config.bus.database), clock, serve=True, on_fatal=on_fatal)
+    store = open_store(config.database, clock, serve=True, on_fatal=on_fatal)
     return Parts(config, store, audit, clock, signer, Est(ca, store, utc_now))
 
 
@@ -215,7 +216,10 @@ class Bus:
 
     async def _listen(self, scheme: str, address: str) -> str:
         parts, listen = self._parts, self._parts.config.listen
-        door = Door(self._reception, parts.est, parts.audit, scheme, listen.public_url, parts.store.is_healthy)
+        door = Door(
+            self._reception, parts.est, parts.audit, scheme, listen.public_url, self._is_healthy,
+            lambda work: deferToThreadPool(self._reactor, self._pool, work),
+        )  # fmt: skip
         limits = HttpLimits(
             body=listen.body_limit,
             connections=listen.connections,
@@ -237,6 +241,9 @@ class Bus:
             return SSL4ServerEndpoint(self._reactor, port, _tls(self._parts.config), interface=host)
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         return kind(self._reactor, port, interface=host)
+
+    def _is_healthy(self) -> bool:
+        return self._parts.store.is_healthy() and self._reception.is_able()
 
     def _every(self, seconds: int, function: Callable[[], Any], *, now: bool = False) -> None:
         loop = LoopingCall(function)

@@ -35,6 +35,7 @@ from .audit import Audit
 
 T = TypeVar("T")
 _DEFAULT_NOUN = "MeterReadings"
+UNABLE_MS = 30_000  # as long as Retry-After asks devices to wait
 
 
 class Arrival(NamedTuple):
@@ -81,6 +82,7 @@ class Reception:
         """All three live as long as the bus."""
         self._post, self._audit, self._worker = post, audit, worker
         self.received = 0  # messages so far, taken or refused
+        self._failed_utc_ms: int | None = None  # when we last could not take one; None once one was recorded
 
     async def receive(self, raw: bytes, arrival: Arrival) -> Reply:
         """Take one message and return what goes back: a receipt, a signed refusal, or an unsigned fault."""
@@ -97,6 +99,13 @@ class Reception:
             return self._refuse(error, envelope, authentic, arrival, now)
         except OurFault as error:
             return self._fault(error, arrival, raw)
+
+    def is_able(self) -> bool:
+        """Tell whether the newest message was not one that we failed to take, in the last half minute.
+
+        Behind a full disk or a lost key: each message finds out anew, so without messages nothing is known for long.
+        """
+        return self._failed_utc_ms is None or abs(self._post.clock() - self._failed_utc_ms) > UNABLE_MS
 
     async def _authenticate(self, raw: bytes, arrival: Arrival) -> tuple[Envelope, Enrolment, Authentic]:
         post = self._post
@@ -120,6 +129,7 @@ class Reception:
         rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
         entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened)
         receipt = await self._worker.recorded(lambda: self._post.store.record(entry, rows, make_receipt))
+        self._failed_utc_ms = None
         self._audit.event(
             "recorded", sender=opened.sender, message_id=message_id, peer=arrival.peer,
             size=len(opened.raw), digest=opened.content_digest.hex(),
@@ -157,7 +167,7 @@ class Reception:
         )
         self._audit.refused(
             error.code, arrival.peer, error.detail or error.reason,
-            source=envelope.claimed_source, message_id=envelope.claimed_message_id,
+            verified=True, source=envelope.claimed_source, message_id=envelope.claimed_message_id,
         )  # fmt: skip
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
@@ -176,6 +186,8 @@ class Reception:
         return exchange.seal(body, signer, now)
 
     def _fault(self, error: GridpostError, arrival: Arrival, raw: bytes) -> Reply:
+        if isinstance(error, OurFault):
+            self._failed_utc_ms = self._post.clock()
         self._audit.refused(error.code, arrival.peer, error.detail, size=len(raw))
         return Reply(error.http_status, answers.encode_fault(error))
 

@@ -8,7 +8,7 @@ address is configured; X-Forwarded-* are never read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
@@ -39,6 +39,7 @@ class Door:
         scheme: ``http`` or ``https``: which listener this is.
         public_url: the address put into the WSDL; empty: from the Host header.
         is_healthy: whether a message could be taken now.
+        aside: runs what may wait for the disk off the reactor.
     """
 
     reception: Reception
@@ -47,6 +48,7 @@ class Door:
     scheme: str
     public_url: str
     is_healthy: Callable[[], bool]
+    aside: Callable[[Callable[[], bytes]], Awaitable[bytes]]
 
     def routes(self) -> list[Route]:
         """Return the listener's table."""
@@ -84,11 +86,11 @@ class Door:
         """GET the device CA; whoever holds a code compares its fingerprint."""
         return Response(200, self.est.cacerts(), PKCS7, {"Content-Transfer-Encoding": "base64"})
 
-    def simpleenroll(self, request: Request) -> Response:
+    async def simpleenroll(self, request: Request) -> Response:
         """POST a certification request."""
         header = request.headers.get(enrolment.HEADER.lower(), "")
         try:
-            answer = self.est.simpleenroll(request.body, header)
+            answer = await self.aside(lambda: self.est.simpleenroll(request.body, header))
         except GridpostError as error:
             self.audit.refused(error.code, request.peer, error.detail or error.reason, serial=_claimed(header))
             reason = error.reason if isinstance(error, PeerFault) else ""
