@@ -74,6 +74,7 @@ def _call(reactor: Any, function: Any, *args: Any) -> None:
 
 def _fatal(reactor: Any, failed: list[GridpostError], reason: BaseException) -> None:
     """The store can keep nothing more: stop at once rather than pretend (facts/security.md 2.7)."""
-    failed.append(StoreUnavailable(f"the store failed and the bus stopped: {reason}"))
+    first, *_ = str(reason).splitlines() or [type(reason).__name__]  # a database's error goes on with its statement
+    failed.append(StoreUnavailable(f"the store failed and the bus stopped: {first}"))
     if reactor.running:
         reactor.stop()
