@@ -6,15 +6,17 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
-from live_bus import BIN, LiveBus, channel_table, now_utc_ms
+from live_bus import BIN, LiveBus, channel_table, enrol, now_utc_ms
 
 SOAP_TYPE = {"Content-Type": "text/xml; charset=utf-8"}
 ENDED = (ConnectionError, OSError, TimeoutError)
@@ -193,6 +195,7 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_everything_comes_back_with_t
         assert status == 503
         assert b"store-unavailable" in body
         assert headers["Retry-After"]
+        assert bus.wire.get("/health")[:2] == (503, b"store unavailable\n")
         assert bus.wire.get("/metering?wsdl")[0] == 200
         assert bus.wire.post(device.seal(first)) == receipt, "a repeat needs no space"
         assert [ied["serial"] for ied in bus.json("ied", "list")["ieds"]] == ["IED-1"]
@@ -202,6 +205,7 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_everything_comes_back_with_t
         status, body = bus.wire.post(device.seal(payload))
         assert status == 200
         device.receipt(body, payload)
+        assert bus.wire.get("/health")[:2] == (200, b"ok\n")
         assert bus.json("status")["entries"] == taken + 1
         assert bus.stop() == 0
         lines = (bus.folder / "audit.jsonl").read_text().splitlines()
@@ -273,6 +277,76 @@ def test_a_folder_for_files_that_cannot_be_written_stops_no_message_and_the_file
     while not file.exists() and time.monotonic() < end:
         time.sleep(0.05)
     assert file.exists()
+
+
+def test_a_store_taken_over_by_another_bus_stops_the_first_and_loses_nothing(make_bus):
+    """Somebody deleted the lock file and started a second bus: the first may not commit any more."""
+    bus = make_bus(mv90={"enabled": False}).start()
+    device = bus.enrol("IED-1")
+    first, second = device.payload("m-1", ["1"]), device.payload("m-2", ["2"])
+    receipt = bus.wire.post(device.seal(first))
+    (bus.folder / "gridpost.db.lock").unlink()
+    other = LiveBus(bus.folder).start()
+    try:
+        assert bus.wire.post(device.seal(second))[0] == 503
+        assert bus.wait() == 1
+        assert "another process took over this store" in bus.errors()
+        assert other.wire.post(device.seal(first)) == receipt
+        assert other.wire.post(device.seal(second))[0] == 200
+        assert other.json("status")["entries"] == 2
+        assert other.stop() == 0
+    finally:
+        if other.process is not None:
+            other.kill()
+
+
+def test_a_store_locked_by_somebody_else_holds_up_what_needs_it_and_nothing_more(make_bus):
+    """Somebody's transaction, left open for longer than we wait."""
+    bus = make_bus(mv90={"enabled": False}).start()
+    device, code = bus.enrol("IED-1"), bus.add("IED-2", channel_table("M2"))
+    payload = device.payload("m-1", ["1"])
+
+    def enrols() -> bool:
+        try:
+            return bool(enrol(bus.wire, code, channel_table("M2")))
+        except AssertionError:
+            return False
+
+    intruder = sqlite3.connect(bus.folder / "gridpost.db", isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(2) as pool:
+        posting, enrolling = pool.submit(bus.wire.post, device.seal(payload)), pool.submit(enrols)
+        longest = 0.0
+        while not (posting.done() and enrolling.done()):
+            began = time.monotonic()
+            assert bus.wire.get("/metering?wsdl")[0] == 200
+            longest = max(longest, time.monotonic() - began)
+        assert (posting.result()[0], enrolling.result()) == (503, False)
+    assert longest < 2, "others waited"
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    status, body = bus.wire.post(device.seal(payload))
+    assert status == 200
+    device.receipt(body, payload)
+    assert enrols()
+
+
+def test_a_damaged_store_is_one_clear_line(make_bus):
+    bus = make_bus(mv90={"enabled": False}).start()
+    device = bus.enrol("IED-1")
+    for number in range(60):
+        assert bus.wire.post(device.seal(device.payload(f"m-{number}", [str(number)] * 50)))[0] == 200
+    assert bus.stop() == 0
+    file = bus.folder / "gridpost.db"
+    damaged = bytearray(file.read_bytes())
+    for page in range(8, len(damaged) // 4096):
+        damaged[page * 4096 : page * 4096 + 100] = b"\xff" * 100
+    file.write_bytes(damaged)
+    done = bus.run("serve")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[store-unavailable]: ")
+    assert "Traceback" not in done.stderr
+    assert "SELECT" not in done.stderr
 
 
 # --- the clock -------------------------------------------------------------------------------------------------------
