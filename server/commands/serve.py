@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from gridpost.errors import GridpostError, Internal, StoreUnavailable
 
 from .. import config as configuration
 from ..cli import report
-from .output import config_option, done, json_option
+from .output import config_option, json_option
 
 
 @click.command("serve")
@@ -48,9 +51,7 @@ def _run(reactor: Any, bus: Any, failed: list[GridpostError], as_json: bool) -> 
     from twisted.python.failure import Failure
 
     async def start() -> None:
-        addresses = await bus.start()
-        lines = "\n".join(f"listening on {address}   WSDL: {address}/metering?wsdl" for address in addresses)
-        done(as_json, {"addresses": addresses, "pid": os.getpid()}, lines)
+        _announce(await bus.start(), as_json)
 
     def on_failure(failure: Failure) -> None:
         if isinstance(failure.value, GridpostError):
@@ -66,6 +67,16 @@ def _run(reactor: Any, bus: Any, failed: list[GridpostError], as_json: bool) -> 
     reactor.addSystemEventTrigger("before", "shutdown", stopping)
     reactor.callWhenRunning(lambda: Deferred.fromCoroutine(start()).addErrback(on_failure))
     reactor.run()
+
+
+def _announce(addresses: Sequence[str], as_json: bool) -> None:
+    """Say where the bus listens. If nobody is there to read it, the audit log still has it, and the bus runs."""
+    lines = "\n".join(f"listening on {address}   WSDL: {address}/metering?wsdl" for address in addresses)
+    try:
+        click.echo(json.dumps({"addresses": addresses, "pid": os.getpid()}) if as_json else lines)
+    except OSError:
+        # What could not be written would be tried again, and complained about, when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _call(reactor: Any, function: Any, *args: Any) -> None:
