@@ -163,6 +163,11 @@ def test_what_is_no_answer(payload):
         decoded(payload.encode())
 
 
+def test_a_refusal_without_its_sentence_is_still_a_refusal():
+    start, end = REFUSED.index("<faultstring>"), REFUSED.index("</faultstring>") + len("</faultstring>")
+    assert decoded((REFUSED[:start] + REFUSED[end:]).encode()).reason == ""
+
+
 def test_an_answer_may_grow_behind_the_receipt():
     """The schema leaves room for later additions, which a client passes over."""
     more = RIGHT.replace("</Payload>", '<Format>XML</Format><new xmlns="urn:new"/></Payload>')
