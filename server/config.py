@@ -22,7 +22,10 @@ class Bus:
     """Who this bus is and where it keeps what it must not lose."""
 
     id: str = setting("bus", "Source in the bus's answers; 1 to 64 printable characters")
-    database: str = setting("gridpost.db", "the store, an SQLite file on a local disk")
+    database: str = setting(
+        "gridpost.db", "the store: an SQLite file on a local disk, or postgresql://user@host/database"
+    )
+    processes: int = setting(1, "bus processes that share the ports; more than one needs PostgreSQL")
     audit: str = setting("audit.jsonl", "the audit log, one JSON line an event; empty: standard error")
 
 
@@ -71,6 +74,11 @@ class Config:
     listen: Listen = Listen()
     mv90: Mv90 = Mv90()
 
+    @property
+    def database(self) -> Path | str:
+        """The store's place: a path, or a URL as it is."""
+        return self.bus.database if "://" in self.bus.database else self.path(self.bus.database)
+
     def path(self, name: str) -> Path:
         """Return a configured path, relative to the file's folder."""
         return self.folder / name
@@ -101,6 +109,7 @@ def load(file: Path) -> Config:
 
 def _check(config: Config, file: Path) -> None:
     least = {
+        "bus.processes": (config.bus.processes, 1),
         "listen.body_limit": (config.listen.body_limit, 1),
         "listen.connections": (config.listen.connections, 1),
         "listen.connections_per_peer": (config.listen.connections_per_peer, 1),
@@ -115,8 +124,19 @@ def _check(config: Config, file: Path) -> None:
     if not (config.listen.http or config.listen.https):
         raise ConfigInvalid(f"{file}: neither listen.http nor listen.https is set")
     check_bus_id(config.bus.id)
+    check_processes(config)
     for address in filter(None, (config.listen.http, config.listen.https)):
         host_port(address)
+
+
+def check_processes(config: Config) -> None:
+    """Hold the number of processes against the store.
+
+    Raises:
+        ConfigInvalid: several processes cannot write an SQLite file's log.
+    """
+    if config.bus.processes > 1 and isinstance(config.database, Path):
+        raise ConfigInvalid("bus.processes: several processes need a PostgreSQL store; bus.database names a file")
 
 
 def check_bus_id(bus_id: str) -> None:

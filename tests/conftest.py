@@ -60,6 +60,6 @@ def _postgres_stores():
 @pytest.fixture
 def postgres_store(postgres, _postgres_stores):
     """The URL of an empty store on PostgreSQL, this test's alone."""
-    url = postgres.emptied(_postgres_stores.pop()) if _postgres_stores else postgres.store()
+    url = (_postgres_stores and postgres.emptied(_postgres_stores.pop())) or postgres.store()
     yield url
     _postgres_stores.append(url)

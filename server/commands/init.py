@@ -22,9 +22,13 @@ CONFIG = "gridpost.toml"
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--id", "bus_id", default="bus", show_default=True, help="The bus's name: Source in its answers.")
+@click.option(
+    "--database", default=configuration.Bus().database, show_default=True,
+    help="The store: a file, or the URL of an empty PostgreSQL database.",
+)  # fmt: skip
 @click.option("--http", default="0.0.0.0:80", show_default=True, help="Address and port of the device listener.")
 @json_option
-def command(folder: Path, bus_id: str, http: str, as_json: bool) -> None:
+def command(folder: Path, bus_id: str, database: str, http: str, as_json: bool) -> None:
     """Make FOLDER with gridpost.toml, a device CA, the bus's key and an empty database.
 
     FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent.
@@ -36,7 +40,7 @@ def command(folder: Path, bus_id: str, http: str, as_json: bool) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".gridpost-", dir=folder.parent))
     try:
-        _fill(work, bus_id, http)
+        _fill(work, configuration.Bus(bus_id, database), http)
         if folder.exists():
             folder.rmdir()
         work.rename(folder)
@@ -52,15 +56,20 @@ def command(folder: Path, bus_id: str, http: str, as_json: bool) -> None:
     )
 
 
-def _fill(folder: Path, bus_id: str, http: str) -> None:
+def _fill(folder: Path, named: configuration.Bus, http: str) -> None:
     now = utc_now()
-    ca = make_ca(bus_id, now)
-    bus = DeviceCA(*ca).issue_bus(bus_id, now)
+    ca = make_ca(named.id, now)
+    bus = DeviceCA(*ca).issue_bus(named.id, now)
     identity = configuration.Identity()
     secrets = {identity.ca_key: ca.key, identity.key: bus.key}
     public = {identity.ca_certificate: ca.certificate, identity.certificate: bus.certificate}
-    settings = {"bus": {"id": bus_id}, "listen": {"http": http}, "mv90": {"directory": configuration.Mv90().directory}}
-    public[CONFIG] = configuration.render(settings).encode()
+    own = {"id": named.id}
+    if named.database != configuration.Bus().database:
+        own["database"] = named.database
+    settings = {"bus": own, "listen": {"http": http}, "mv90": {"directory": configuration.Mv90().directory}}
+    config = configuration.Config(folder, bus=named)
+    # A URL may hold a password.
+    (public if isinstance(config.database, Path) else secrets)[CONFIG] = configuration.render(settings).encode()
     for name, content in secrets.items():
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
@@ -68,5 +77,6 @@ def _fill(folder: Path, bus_id: str, http: str) -> None:
     for name, content in public.items():
         (folder / name).write_bytes(content)
     (folder / configuration.Mv90().directory).mkdir()
-    create(folder / configuration.Bus().database)
+    if not create(config.database):
+        raise AlreadyExists("that database is a store already; a further process of its bus needs a copy of its folder")
     folder.chmod(0o755)

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from ..config import Config
 from ..store import SqlStore, open_store
+from ..store.engine import Summary
 
 SHOWN = 20
 T = TypeVar("T")
@@ -44,11 +45,37 @@ def done(as_json: bool, result: dict[str, Any], text: str) -> None:
 @contextmanager
 def opened(config: Config) -> Iterator[SqlStore]:
     """Open the store beside a running bus, for one administration command."""
-    store = open_store(config.path(config.bus.database), now_utc_ms)
+    store = open_store(config.database, now_utc_ms)
     try:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Lend a progress bar on standard error, where that is a terminal: call it with how much is done, of how much."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+        task = shown.add_task(what)
+        yield lambda so_far, whole: shown.update(task, completed=so_far, total=whole)
+
+
+def say_copy(summary: Summary) -> tuple[dict[str, Any], str]:
+    """Return what a backup holds, as an object and as text; its heads are what later receipts and proofs go back to."""
+    heads = [{"partition": one.partition, "entries": one.size, "root": one.root.hex()} for one in summary.heads]
+    result: dict[str, Any] = {
+        "file": str(summary.file),
+        "bytes": summary.octets,
+        "schema": summary.schema,
+        "entries": sum(one.size for one in summary.heads),
+        "heads": heads,
+        "replaced": None if summary.replaced is None else str(summary.replaced),
+    }
+    lines = [f"{summary.file}: {result['entries']} entries, {summary.octets} bytes, schema {summary.schema}"]
+    lines += ["partition {partition}: {entries} entries, root {root}".format(**head) for head in heads]
+    lines += [f"the store before it is kept as {summary.replaced}"] * (summary.replaced is not None)
+    return result, "\n".join(lines)
 
 
 def now_utc_ms() -> int:

@@ -12,7 +12,7 @@ from rich.table import Table
 from gridpost.units import format_utc_ms
 
 from .. import config as configuration
-from ..store import Status
+from ..store import Missing, Status
 from .output import config_option, done, json_option, opened
 
 
@@ -20,10 +20,14 @@ from .output import config_option, done, json_option, opened
 @config_option
 @json_option
 def command(config_file: Path, as_json: bool) -> None:
-    """Count entries, readings, missing intervals, conflicts and refusals, and show each reader's cursor."""
+    """Count entries, readings, missing intervals, conflicts and refusals, and show each reader's cursor.
+
+    Where an older copy of the store was put back: which entries to ask which device for again.
+    """
     with opened(configuration.load(config_file)) as store:
-        status, missing = store.status(), store.missing_intervals()
-    result = _result(status, missing)
+        result = _result(store.status(), store.missing_intervals()) | {
+            "missing_entries": _lost(store.missing_entries())
+        }
     if as_json:
         done(True, result, "")
         return
@@ -34,13 +38,20 @@ def command(config_file: Path, as_json: bool) -> None:
             counts.add_row(name.replace("_", " "), str(value))
     console.print(counts)
     refusals = Table("refused", "times", title="refusals")
-    for code, times in sorted(status.refusals.items()):
+    for code, times in sorted(result["refusals"].items()):
         refusals.add_row(code, str(times))
     console.print(refusals)
     readers = Table("reader", "cursor", "entries behind", "files waiting", "dead letters", title="readers")
     for reader in result["readers"]:
         readers.add_row(*(str(value) for value in reader.values()))
     console.print(readers)
+    if result["missing_entries"]:
+        lost = Table(
+            "ask device", "for entries", "to", "quoted in", "noticed at", title="receipted, and not in this store"
+        )
+        for one in result["missing_entries"]:
+            lost.add_row(*one.values())
+        console.print(lost)
 
 
 def _result(status: Status, missing: int) -> dict[str, Any]:
@@ -66,3 +77,16 @@ def _result(status: Status, missing: int) -> dict[str, Any]:
             for reader in status.readers
         ],
     }
+
+
+def _lost(missing: list[Missing]) -> list[dict[str, str]]:
+    return [
+        {
+            "device": one.sender,
+            "from_entry": f"{one.partition}:{one.first_seq}",
+            "to_entry": f"{one.partition}:{one.last_seq}",
+            "quoted_in": f"{one.quoted_in.partition}:{one.quoted_in.seq}",
+            "noticed_at": format_utc_ms(one.noticed_at_utc_ms),
+        }
+        for one in missing
+    ]

@@ -24,12 +24,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from gridpost.errors import StoreUnavailable
-from gridpost.model import DataVersion, Entry, Rows
+from gridpost.model import DataVersion, Entry, Position, Rows
 from gridpost.ports import Clock, MakeReceipt, OutboxItem
 
-from . import outbox, schema
+from . import missing, outbox, schema
 from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
+from .missing import Missing, Quote
 from .outbox import DeadLetter, ReaderStatus, Status
 from .reading import Reading
 from .writer import OnFatal, Writer
@@ -38,7 +39,9 @@ __all__ = [
     "CertificateStatus",
     "DeadLetter",
     "IedStatus",
+    "Missing",
     "Place",
+    "Quote",
     "ReaderStatus",
     "SqlStore",
     "Status",
@@ -49,20 +52,23 @@ __all__ = [
 T = TypeVar("T")
 
 
-def create(place: Place) -> None:
-    """Make the store at a place; doing it again changes nothing.
+def create(place: Place) -> bool:
+    """Make the store at a place; tell whether there was none. Doing it again changes nothing.
 
     Raises:
         StoreUnavailable: it cannot be made there, or there is one whose schema is not this program's.
         ConfigInvalid: the place is a URL of an unknown kind, or its driver is not installed.
     """
-    dialect = connect(place, create=True)
+    dialect = connect(place)
     try:
+        dialect.prepare()
         with dialect.writing.begin() as connection:
-            if schema.current(connection):
+            found = schema.current(connection)
+            if found:
                 schema.require(connection)
             else:
                 schema.move(connection, schema.SCHEMA)
+            return not found
     except DBAPIError as problem:
         raise StoreUnavailable(f"cannot make a store at {dialect.place}: {told(problem)}") from problem
     finally:
@@ -86,6 +92,7 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
     with ExitStack() as undo:
         dialect = connect(place)
         undo.callback(dialect.close)
+        dialect.require()
         try:
             with dialect.reading.connect() as connection:
                 schema.require(connection)
@@ -165,6 +172,22 @@ class SqlStore(Reading, Enrolments):
         counted = dict(counts)
         return self._do(lambda connection: outbox.add_refusals(connection, counted))
 
+    def note_missing(self, quoted: Sequence[Quote], found: Sequence[Missing]) -> Future[list[Missing]]:
+        """Keep what devices hold receipts for and the log lacks, and that these quotes were looked at; yield the news.
+
+        The future raises:
+            StoreUnavailable: not noted.
+        """
+        reached = {one.position.partition: one.position.seq for one in quoted}
+
+        def work(connection: Connection) -> list[Missing]:
+            version, _ = outbox.read_cursor(connection, outbox.WATCHER)
+            place = (outbox.version_text({**version, **reached}), "{}")
+            outbox.advance(connection, outbox.WATCHER, place, (), self._clock())
+            return missing.note(connection, found)
+
+        return self._do(work)
+
     def _do(self, work: Callable[[Connection], T]) -> Future[T]:
         return self._writer.do(work) if self._writer else _not_serving()
 
@@ -184,6 +207,36 @@ class SqlStore(Reading, Enrolments):
         """Return the revisions ``<stem><digits>.<suffix>`` a reader ever queued, oldest first."""
         with self.connection() as connection:
             return outbox.rendered(connection, reader, stem)
+
+    def quotes(self, limit: int) -> list[Quote]:
+        """Return up to `limit` entries of each partition not looked at yet, with the receipt each quotes."""
+        partitions = self.version()
+        with self.connection() as connection:
+            after, _ = outbox.read_cursor(connection, outbox.WATCHER)
+            return missing.quotes(connection, partitions, after, limit)
+
+    def standing(self, positions: Sequence[Position]) -> Mapping[Position, tuple[str, bytes]]:
+        """Return sender and receipt of those positions that have an entry."""
+        with self.connection() as connection:
+            return missing.standing(connection, positions)
+
+    def lost_from(self, position: Position, root: bytes) -> int:
+        """Return from which number on the log lacks what it once had, when it lacks the entry a receipt was given for.
+
+        Args:
+            position: of that entry.
+            root: the root before it, as the receipt states it: where ours is the same, nothing before it is missing.
+        """
+        size = self.version().get(position.partition, -1) + 1
+        if position.seq <= size and self.root(position.partition, position.seq) == root:
+            return position.seq
+        with self.connection() as connection:
+            return missing.lost_from(connection, position, size)
+
+    def missing_entries(self) -> list[Missing]:
+        """Return what devices hold receipts for and the log lacks, by sender."""
+        with self.connection() as connection:
+            return missing.missing(connection)
 
     def is_healthy(self) -> bool:
         """Tell whether `record` would be taken now."""

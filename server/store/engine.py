@@ -6,12 +6,12 @@ A third engine is one file, one line here, and `tests/contract/test_store.py` pa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
@@ -20,7 +20,7 @@ from gridpost.errors import ConfigInvalid, StoreUnavailable
 
 Place = Path | str  # an SQLite file, or a URL such as postgresql://bus@db.example.org/gridpost
 
-# scheme -> the module whose `connect(place, create=...)` returns its Dialect; imported only when it is used.
+# scheme -> the module whose `connect(place)` returns its Dialect; imported only when it is used.
 ENGINES: Mapping[str, str] = {"": ".sqlite", "postgresql": ".postgres"}
 
 
@@ -55,6 +55,27 @@ class Hold(Protocol):
         """Let another process take it."""
 
 
+class Head(NamedTuple):
+    """A partition as far as it goes: its number, how many entries, the RFC 9162 root over them."""
+
+    partition: int
+    size: int
+    root: bytes
+
+
+class Summary(NamedTuple):
+    """What a backup holds, and where it was put; `replaced` is where the store before it is kept now."""
+
+    file: Path
+    octets: int
+    schema: str
+    heads: tuple[Head, ...]
+    replaced: Path | None = None
+
+
+Progress = Callable[[int, int], None]  # how much is done, of how much
+
+
 class Dialect(Protocol):
     """An engine as the rest of the store sees it."""
 
@@ -69,6 +90,20 @@ class Dialect(Protocol):
     @property
     def reading(self) -> Engine:
         """Autocommit; each select sees the newest commit."""
+
+    def prepare(self) -> None:
+        """Make what must be there before the schema is made.
+
+        Raises:
+            StoreUnavailable: it cannot be made.
+        """
+
+    def require(self) -> None:
+        """Look whether there can be a store at all.
+
+        Raises:
+            NotFound: there is no such file.
+        """
 
     def change_mark(self, connection: Connection) -> int | None:
         """Return a number that moves whenever another connection commits; None when the engine has no such mark."""
@@ -99,24 +134,29 @@ class Dialect(Protocol):
             StoreUnavailable: another process does.
         """
 
+    def copy_to(self, target: Path, progress: Progress) -> Summary:
+        """See `upkeep.backup`."""
+
+    def replace_by(self, source: Path, now_utc_ms: int, replace: bool) -> Summary:
+        """See `upkeep.restore`."""
+
     def close(self) -> None:
         """Give all connections back, and the lead."""
 
 
-def connect(place: Place, *, create: bool = False) -> Dialect:
-    """Return the dialect of the store at a place; nothing is read yet.
+def connect(place: Place) -> Dialect:
+    """Return the dialect of the store at a place; nothing is opened or read yet.
 
     Raises:
-        NotFound: there is no such file and `create` is not asked for.
         ConfigInvalid: the URL's scheme is none of ENGINES, or its driver is not installed.
-        StoreUnavailable: the engine is too old, or the file cannot be made.
+        StoreUnavailable: the engine's library is too old.
     """
     scheme, separator, _ = place.partition("://") if isinstance(place, str) else ("", "", "")
     module = ENGINES.get(scheme if separator else "")
     if module is None:
         known = ", ".join(f"{name}://" for name in ENGINES if name)
         raise ConfigInvalid(f"a store is a file's path or a URL that begins with {known}, not {scheme}://")
-    dialect: Dialect = import_module(module, __package__).connect(place, create=create)
+    dialect: Dialect = import_module(module, __package__).connect(place)
     return dialect
 
 

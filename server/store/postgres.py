@@ -18,8 +18,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
@@ -29,7 +30,7 @@ from sqlalchemy.pool import NullPool
 from gridpost.errors import ConfigInvalid, StoreUnavailable
 
 from .driver import insert_rows
-from .engine import Place, Verdict, judge_ours, told
+from .engine import Place, Progress, Summary, Verdict, judge_ours, told
 
 OLDEST_SERVER = 140_000  # version 14; older ones are out of support
 MOST_LOCKS = 1024  # of channels in one group; more lock all channels at once (a server has room for some thousands)
@@ -47,7 +48,7 @@ _VERDICTS = (
     ("25P", Verdict.LATER),  # idle for too long
     ("53", Verdict.LATER),  # no disk, no memory, no connections
     ("55P03", Verdict.LATER),  # lock_timeout
-    ("57", Verdict.LATER),  # statement_timeout, the server stops or starts
+    ("57", Verdict.LATER),  # statement_timeout, the server starts
     ("58", Verdict.FATAL),  # its input and output fail
     ("XX", Verdict.FATAL),  # its data or indexes are damaged
 )
@@ -80,6 +81,12 @@ class PostgresDialect:
         self._leader: Connection | None = None
         self._leads = False
 
+    def prepare(self) -> None:
+        """See `Dialect`; the database itself is made by whoever runs the server."""
+
+    def require(self) -> None:
+        """See `Dialect`; connecting will tell."""
+
     def change_mark(self, connection: Connection) -> int | None:
         """See `Dialect`; it has none."""
         return None
@@ -90,9 +97,11 @@ class PostgresDialect:
             return ours
         if not isinstance(problem, DBAPIError):
             return Verdict.DATA
+        if problem.connection_invalidated:  # it was there, so there may be another; what is committed is found as known
+            return Verdict.AGAIN
         state: str | None = getattr(problem.orig, "sqlstate", None)
-        if state is None:  # the driver's own: the connection is lost, or it could not send the data
-            return Verdict.LATER if problem.connection_invalidated or _is_operational(problem) else Verdict.DATA
+        if state is None:  # the driver's own: there is no connection to be had, or it cannot send such data
+            return Verdict.LATER if _is_operational(problem) else Verdict.DATA
         return next((verdict for prefix, verdict in _VERDICTS if state.startswith(prefix)), Verdict.DATA)
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
@@ -136,6 +145,14 @@ class PostgresDialect:
                 raise StoreUnavailable(f"the store is in use by {', '.join(others) or 'others'}: stop them first")
             yield connection
 
+    def copy_to(self, target: Path, progress: Progress) -> Summary:
+        """See `Dialect`."""
+        raise _own_tools()
+
+    def replace_by(self, source: Path, now_utc_ms: int, replace: bool) -> Summary:
+        """See `Dialect`."""
+        raise _own_tools()
+
     def close(self) -> None:
         """See `Dialect`."""
         self._resign()
@@ -144,8 +161,7 @@ class PostgresDialect:
 
     def _resign(self) -> None:
         if self._leader is not None:
-            self._leader.invalidate()  # ends the session: given back to the pool it would keep the lock
-            self._leader.close()
+            _end(self._leader, _READERS, 0)
         self._leader, self._leads = None, False
 
 
@@ -159,6 +175,7 @@ class PostgresHold:
             StoreUnavailable: the server is too old, or its settings let it forget what it committed.
         """
         self.holder = f"process {os.getpid()} on {platform.node()}"
+        self.partition = -1
         self._connection = engine.connect()
         try:
             with self._connection.begin():
@@ -187,12 +204,11 @@ class PostgresHold:
 
     def release(self) -> None:
         """See `Hold`."""
-        self._connection.invalidate()  # ends the session: given back to the pool it would keep the lock
-        self._connection.close()
+        _end(self._connection, _PARTITION, self.partition)
 
 
-def connect(place: Place, *, create: bool = False) -> PostgresDialect:
-    """Return the dialect of a database, which must exist; `create` makes nothing here.
+def connect(place: Place) -> PostgresDialect:
+    """Return the dialect of a database.
 
     Raises:
         ConfigInvalid: no URL, or psycopg is not installed.
@@ -206,7 +222,12 @@ def connect(place: Place, *, create: bool = False) -> PostgresDialect:
         raise ConfigInvalid(f"PostgreSQL needs the extra: pip install 'gridpost[postgres]' ({missing})") from None
 
 
+def _own_tools() -> ConfigInvalid:
+    return ConfigInvalid("PostgreSQL has its own tools: pg_basebackup, pg_dump and pg_restore; see docs/operations.md")
+
+
 _TRY = text("SELECT pg_try_advisory_lock(:kind, :number)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:kind, :number)")
 _TRY_ALONE = text("SELECT pg_try_advisory_xact_lock(:kind, 0)")
 _LOCK_ALL = text("SELECT pg_advisory_xact_lock(:kind, 0)")
 _LOCK_SOME = text(
@@ -253,6 +274,18 @@ def _share(connection: Any, _record: object) -> None:
 def _try(connection: Connection, kind: int, number: int) -> bool:
     taken: bool = connection.execute(_TRY, {"kind": kind, "number": number}).scalar_one()
     return taken
+
+
+def _end(connection: Connection, kind: int, number: int) -> None:
+    """End a session and its lock: given back to the pool it would keep it."""
+    with suppress(DBAPIError):  # the session may be gone already
+        connection.rollback()
+        connection.execute(
+            _UNLOCK, {"kind": kind, "number": number}
+        )  # now, not when the server sees it end
+        connection.rollback()
+    connection.invalidate()
+    connection.close()
 
 
 def _require_durable(connection: Connection) -> None:

@@ -21,8 +21,9 @@ from sqlalchemy.pool import QueuePool
 
 from gridpost.errors import NotFound, StoreUnavailable
 
+from . import copying
 from .driver import insert_rows
-from .engine import Place, Verdict, judge_ours
+from .engine import Place, Progress, Summary, Verdict, judge_ours
 
 BUSY_TIMEOUT_S = 5
 # `->` keeps a number's text (the view interval_value): 3.38, of February 2022.
@@ -43,6 +44,18 @@ class SqliteDialect:
         self.path, self.place = path, str(path)
         self.writing, self.reading = _engine(path), _engine(path)
         event.listen(self.writing, "begin", _begin_immediate)
+
+    def prepare(self) -> None:
+        """See `Dialect`; done before SQLite does it: evidence and secrets in the file are the owner's alone."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as problem:
+            raise StoreUnavailable(f"cannot make {self.path}: {problem.strerror}") from problem
+
+    def require(self) -> None:
+        """See `Dialect`."""
+        if not self.path.is_file():
+            raise NotFound(f"there is no store at {self.path}; `gridpost init` makes one")
 
     def change_mark(self, connection: Connection) -> int | None:
         """See `Dialect`."""
@@ -85,27 +98,33 @@ class SqliteDialect:
         finally:
             lock.release()
 
+    def copy_to(self, target: Path, progress: Progress) -> Summary:
+        """See `Dialect`."""
+        return copying.copy(self.path, target, progress)
+
+    def replace_by(self, source: Path, now_utc_ms: int, replace: bool) -> Summary:
+        """See `Dialect`."""
+        lock = ServeLock(self)
+        try:
+            return copying.put_back(source, self.path, now_utc_ms, replace)
+        finally:
+            lock.release()
+
     def close(self) -> None:
         """See `Dialect`."""
         self.writing.dispose()
         self.reading.dispose()
 
 
-def connect(place: Place, *, create: bool = False) -> SqliteDialect:
+def connect(place: Place) -> SqliteDialect:
     """Return the dialect of a store file.
 
     Raises:
-        NotFound: there is no such file and `create` is not asked for.
-        StoreUnavailable: the SQLite library is too old, or the file cannot be made.
+        StoreUnavailable: the SQLite library is too old.
     """
-    path = Path(place)
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreUnavailable(f"SQLite {'.'.join(map(str, OLDEST_SQLITE))} or later is needed")
-    if create:
-        _make_private(path)
-    elif not path.is_file():
-        raise NotFound(f"there is no store at {path}; `gridpost init` makes one")
-    return SqliteDialect(path)
+    return SqliteDialect(Path(place))
 
 
 class ServeLock:
@@ -140,14 +159,6 @@ class ServeLock:
         if self._file >= 0:
             os.close(self._file)
         self._file = -1
-
-
-def _make_private(path: Path) -> None:
-    """Create the file before SQLite does: evidence and secrets in it are the owner's alone."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as problem:
-        raise StoreUnavailable(f"cannot make {path}: {problem.strerror}") from problem
 
 
 def _engine(path: Path) -> Engine:

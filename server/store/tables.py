@@ -225,3 +225,24 @@ refusal = Table(
     Column("code", Text, primary_key=True),
     _needed("count", BigInteger),
 )
+
+missing_entry = Table(
+    "missing_entry",
+    metadata,
+    Column("sender", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    _needed("first_seq", BigInteger),
+    _needed("last_seq", BigInteger),
+    _needed("root", Text),
+    _needed("quoted_partition", Integer),
+    _needed("quoted_seq", BigInteger),
+    _needed("noticed_at_utc_ms", BigInteger),
+)
+
+restoration = Table(
+    "restoration",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("restored_at_utc_ms", BigInteger, primary_key=True, autoincrement=False),
+    _needed("size", BigInteger),
+)

@@ -5,9 +5,7 @@ Groups are made on purpose: the first entry's `make_receipt` waits while the oth
 
 from __future__ import annotations
 
-import io
 import json
-import re
 import sqlite3
 import struct
 import subprocess
@@ -398,62 +396,3 @@ def test_a_commit_is_synced_before_it_is_one(store):
     with store._dialect.writing.connect() as connection:
         asked = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("journal_mode", "synchronous")]
     assert asked == ["wal", 2]  # 2 is FULL: the log is synced at each commit
-
-
-# --- the schema ------------------------------------------------------------------------------------------------------
-
-
-def test_create_again_changes_nothing(path, store):
-    store.record(message("m1"), Rows(), receipt).result(10)
-    create(path)
-    assert store.version() == {0: 0}
-
-
-def test_the_store_is_the_owners_alone(path):
-    assert path.stat().st_mode & 0o077 == 0
-
-
-def test_a_missing_store_and_a_foreign_file_are_told_apart(tmp_path):
-    with pytest.raises(NotFound):
-        open_store(tmp_path / "none.db", clock)
-    (tmp_path / "text.db").write_text("no database, but a text that is long enough to be looked at" * 50)
-    with pytest.raises(StoreUnavailable, match=r"text\.db"):
-        open_store(tmp_path / "text.db", clock)
-    with pytest.raises(StoreUnavailable, match=r"text\.db"):
-        create(tmp_path / "text.db")
-    sqlite3.connect(tmp_path / "empty.db").execute("CREATE TABLE t (a)").close()
-    with pytest.raises(StoreUnavailable, match="not a Gridpost store"):
-        open_store(tmp_path / "empty.db", clock)
-
-
-@pytest.mark.parametrize(("revision", "told"), [("9999", "install the newer"), ("0000", "migrate up")])
-def test_another_schema_is_refused(path, revision, told):
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
-    with pytest.raises(StoreUnavailable, match=told):
-        open_store(path, clock)
-
-
-def test_tables_and_migrations_agree(store):
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-    from gridpost.server.store.tables import metadata
-
-    with store._dialect.reading.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-
-
-def test_every_column_has_a_comment():
-    """The migration is the schema's documentation; SQLite drops comments, so they are read from its text."""
-    from alembic.migration import MigrationContext
-    from alembic.operations import Operations
-    from alembic.script import ScriptDirectory
-    from gridpost.server.store import schema
-    from gridpost.server.store.tables import metadata
-
-    written = io.StringIO()
-    context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": written})
-    with Operations.context(context):
-        ScriptDirectory(str(schema._MIGRATIONS)).get_revision(schema.SCHEMA).module.upgrade()
-    told = set(re.findall(r"COMMENT ON COLUMN (\S+) IS '..", written.getvalue().replace('"', "")))
-    assert told == {f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.columns}
