@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from email.utils import formatdate
 from enum import Enum, auto
+from functools import lru_cache
 from typing import cast
 
 import httptools
@@ -66,6 +67,7 @@ class _Fields:
         self.complete = True
 
 
+@lru_cache(maxsize=256)  # a device sends the same head with each message; this many of 8 KiB are 2 MiB at most
 def parse_head(octets: bytes, limits: HttpLimits) -> Head | HttpRefusal:
     """Return what one whole head, its blank line included, means, or the rule it breaks.
 
@@ -379,4 +381,9 @@ class DeviceHttpFactory(Factory):
 
 def http_date() -> str:
     """Return the Date of an answer, RFC 9110 section 6.6.1, from the wall clock; no time limit depends on it."""
-    return formatdate(time.time(), usegmt=True)
+    return _date_of(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date_of(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .http_values import (
@@ -136,7 +137,7 @@ def read_head(raw: RawHead) -> Head | HttpRefusal:
         method=raw.method,
         path=path,
         query=query,
-        headers=headers,
+        headers=MappingProxyType(headers),  # read-only: heads are kept and shared between requests
         length=int(lengths[0]) if lengths else 0,
         keep_alive=raw.version == "1.1" and "close" not in _tokens(headers.get("connection", "")),
         expects_continue=raw.version == "1.1" and "expect" in headers,
