@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ObjectIdentifier
 
 from . import answers, messages, schemas, units, wssecurity
-from .envelope import DEVICE_LIMITS, WSU_ID, Envelope, Limits, canonical, shape
+from .envelope import DEVICE_LIMITS, Envelope, Limits, canonical, shape
 from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch
 from .model import Enrolment, Message, Opened, Receipt, Refusal
 from .ports import Signer
@@ -79,11 +79,11 @@ def _content(envelope: Envelope, body: bytes) -> bytes:
     They are, unless the payload uses a prefix that the Body's own tag has already declared, or white space stands
     around it that XML cannot write as itself. Canonicalising twice would be a tenth of the whole way in.
     """
-    head, _, rest = body.partition(b">")
+    head, _, rest = body.partition(b">")  # of the tag; were it one inside its Id, no "<" would follow
     inner = rest[: rest.rfind(b"</")].strip(b" \t\n")
     prefixes = [found[1:] + b":" for found in _PREFIX.findall(head)]
     plain = inner.startswith(b"<") and inner.endswith(b">") and b":" not in prefixes
-    if plain and ">" not in envelope.body.get(WSU_ID) and not any(prefix in inner for prefix in prefixes):
+    if plain and not any(prefix in inner for prefix in prefixes):
         return inner
     return canonical(envelope.payload)
 

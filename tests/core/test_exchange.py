@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from forging import Setting, draft
+from forging import BODY, TIME, Setting, draft
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
@@ -220,6 +220,37 @@ def test_the_digest_cut_out_of_the_body_is_that_of_the_payload(note, blank):
     raw = draft(SETTING, payload, body=f'<soap:Body wsu:Id="body">{blank}{{payload}}{blank}</soap:Body>').sealed()
     envelope = exchange.read(raw)
     assert exchange.verify(envelope, ENROLMENT).content_digest == hashlib.sha256(canonical(envelope.payload)).digest()
+
+
+@pytest.mark.parametrize(
+    ("body", "payload"),
+    [
+        ('<soap:Body wsu:Id="body">&#13;{payload}</soap:Body>', "<a/>"),
+        ('<soap:Body wsu:Id="body">{payload}&#13;</soap:Body>', "<a/>"),
+        ('<soap:Body wsu:Id="body"> \n\t{payload}\t\n </soap:Body>', '<a xmlns="u:x"> </a>'),
+        ('<soap:Body wsu:Id="body">{payload}</soap:Body>', "<soap:a/>"),
+        ('<soap:Body wsu:Id="body">{payload}</soap:Body>', '<a wsu:x="1"/>'),
+        ('<soap:Body wsu:Id="body">{payload}</soap:Body>', '<soap:a xmlns:soap="u:x"/>'),
+        ('<soap:Body wsu:Id="body">{payload}</soap:Body>', "<a>soap: wsu:</a>"),
+        (f'<Body xmlns="{ns.SOAP11}" wsu:Id="body">{{payload}}</Body>', '<a xmlns=""/>'),
+        (f'<Body xmlns="{ns.SOAP11}" wsu:Id="body">{{payload}}</Body>', "<a/>"),
+        (
+            f'<s:Body xmlns:s="{ns.SOAP11}" xmlns:w="{ns.WSU}" w:Id="body">{{payload}}</s:Body>',
+            '<a xmlns="u:x"><s:b/></a>',
+        ),
+    ],
+)
+def test_the_digest_is_the_payloads_wherever_it_could_differ(body, payload):
+    """Each place where the payload's octets inside the Body are not those it has by itself, or nearly not."""
+    envelope = exchange.read(draft(SETTING, payload, body=body).sealed())
+    alone = etree.fromstring(etree.tostring(envelope.payload, with_tail=False))
+    assert exchange.verify(envelope, ENROLMENT).content_digest == hashlib.sha256(canonical(alone)).digest()
+
+
+def test_the_digest_is_the_payloads_whatever_the_bodys_id():
+    named = BODY._replace(uri="#a&gt;b", target="a>b")
+    raw = draft(SETTING, "<a/>", body='<soap:Body wsu:Id="a&gt;b">{payload}</soap:Body>', refs=(named, TIME)).sealed()
+    assert exchange.verify(exchange.read(raw), ENROLMENT).content_digest == hashlib.sha256(b"<a></a>").digest()
 
 
 # --- the device's side -----------------------------------------------------------------------------------------------
