@@ -38,9 +38,9 @@ from .model import (
     Rows,
 )
 from .ports import ZoneOf
-from .units import format_utc, on_grid, standard_offset
+from .units import format_utc, is_contiguous, on_grid, standard_offset
 
-MINUTE_MS, DAY_MS = 60_000, 86_400_000
+MINUTE_MS, DAY_MS, DAY_S = 60_000, 86_400_000, 86_400
 FUTURE_MS = MINUTE_MS  # of a Timestamp and of an interval's end, alike on every transport
 MAX_ITEMS = 100
 
@@ -139,8 +139,9 @@ class _Checking:
         for channel in found:
             held = _held(channel, block.ends_utc)
             taken += len(held)
-            self._check_grid(channel, [block.ends_utc[index] for index in held])
-            if len(held) == len(block.ends_utc):
+            whole = len(held) == len(block.ends_utc)
+            self._check_grid(channel, block.ends_utc if whole else [block.ends_utc[index] for index in held])
+            if whole:
                 yield Block(channel.id, channel.interval_s, block.ends_utc, block.values, block.qualities)
             elif held:
                 yield _part(block, channel, held)
@@ -191,18 +192,21 @@ class _Checking:
         if latest_utc > self._latest_utc:
             self._add(ReadingInFuture.code, f"{_name(key)} ends at {format_utc(latest_utc)}, in the future", key)
 
-    def _check_grid(self, channel: Channel, ends_utc: list[int]) -> None:
+    def _check_grid(self, channel: Channel, ends_utc: Sequence[int]) -> None:
         if not ends_utc:
             return
-        zone = self._zone_of(channel.zone)
+        zone, interval_s = self._zone_of(channel.zone), channel.interval_s
         # The standard offset is the same all through a block but in the rare year a country changes it.
         first = standard_offset(zone, min(ends_utc))
-        if first == standard_offset(zone, max(ends_utc)):
-            off = [end for end in ends_utc if (end + first) % 86400 % channel.interval_s]
+        if first != standard_offset(zone, max(ends_utc)):
+            off = [end for end in ends_utc if not on_grid(end, interval_s, zone)]
+        elif DAY_S % interval_s == 0 and is_contiguous(ends_utc, interval_s):
+            # Whole intervals lead from one end on the grid to the next, and from one off it to another off it.
+            off = list(ends_utc) if (ends_utc[0] + first) % interval_s else []
         else:
-            off = [end for end in ends_utc if not on_grid(end, channel.interval_s, zone)]
+            off = [end for end in ends_utc if (end + first) % DAY_S % interval_s]
         if off:
-            grid = f"the {channel.interval_s} s grid of {channel.zone}"
+            grid = f"the {interval_s} s grid of {channel.zone}"
             reason = f"{len(off)} interval(s) of {_name(channel.key)} off {grid}, the first at {format_utc(off[0])}"
             self._add("off-grid", reason, channel.key)
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from . import leaf, merkle, versions
+from . import leaf, merkle, units, versions
 from .leaf import BlockRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
+    Block,
     Channel,
     Counts,
     Entry,
@@ -281,8 +282,17 @@ def wanted_intervals(rows: Rows) -> Wanted:
     wanted: Wanted = {}
     for block in rows.blocks:
         if block.ends_utc:
-            _widen(wanted, block.channel_id, block.ends_utc)
+            _widen(wanted, block.channel_id, _edges(block))
     return wanted
+
+
+def _edges(block: Block) -> Sequence[int]:
+    """Ends enough to tell which UTC days a block lies in: of a contiguous one, one in each day, and the last."""
+    ends, interval_s = block.ends_utc, block.interval_s
+    if not units.is_contiguous(ends, interval_s):
+        return ends
+    a_day = max(1, DAY_S // interval_s)
+    return (*ends[::a_day], ends[-1])
 
 
 def wanted_registers(rows: Rows) -> Wanted:

@@ -24,6 +24,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from .model import VALID_QUALITY, Block, Counts, Qualities, Quality, Register, is_edited
+from .units import is_contiguous
 
 STORED, KNOWN, CONFLICT, GAP = "stored", "known", "conflict", "gap"
 DAY_S = 86400
@@ -103,10 +104,14 @@ def judge_block(block: Block, on_file: Sequence[Run]) -> tuple[list[Run], Counts
             equal ends in the order they came.
         on_file: the channel's runs in order; those elsewhere in time do no harm.
     """
-    block = _ascending(block)
+    contiguous = is_contiguous(block.ends_utc, block.interval_s)
+    if not contiguous:
+        block = _ascending(block)
     outcomes = _outcomes(block, on_file)
     conflicting, known = outcomes.count(CONFLICT), outcomes.count(KNOWN)
-    return list(_runs(block, outcomes)), Counts(len(outcomes) - conflicting - known, known, conflicting)
+    whole = contiguous and outcomes.count(STORED) == len(outcomes)
+    runs = _days(block) if whole else _runs(block, outcomes)
+    return list(runs), Counts(len(outcomes) - conflicting - known, known, conflicting)
 
 
 def judge_register(register: Register, on_file: Sequence[JudgedRegister]) -> str:
@@ -139,6 +144,8 @@ def _outcomes(block: Block, on_file: Sequence[Run]) -> list[str]:
         return []
     near = [run for run in on_file if run.first_interval_end_utc <= ends[-1] and run.last_interval_end_utc >= ends[0]]
     if not near and len(set(ends)) == len(ends):  # the usual case: all of it is new
+        if None not in block.values:
+            return [STORED] * len(ends)
         return [GAP if value is None else STORED for value in block.values]
     versions = _by_end(near)
     outcomes = []
@@ -156,6 +163,17 @@ def _by_end(runs: Sequence[Run]) -> dict[int, list[Version]]:
         for end, value, qualities in zip(run.ends_utc(), run.values, run.qualities, strict=True):
             versions.setdefault(end, []).append(Version(value, qualities, run.outcome))
     return versions
+
+
+def _days(block: Block) -> Iterator[Run]:
+    """Cut a contiguous block, all of it stored, where a UTC day ends: what `_runs` does, by arithmetic."""
+    channel_id, interval_s, ends, values, qualities = block
+    start = 0
+    while start < len(ends):
+        first = ends[start]
+        stop = start + ((utc_day(first) + 1) * DAY_S - first) // interval_s + 1
+        yield Run(channel_id, first, interval_s, values[start:stop], qualities[start:stop], STORED)
+        start = stop
 
 
 def _runs(block: Block, outcomes: list[str]) -> Iterator[Run]:
