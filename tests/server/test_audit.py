@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -93,17 +94,32 @@ def test_an_event_is_on_the_file_at_once(tmp_path):
     assert file.read_text().count("\n") == 1
 
 
-def test_a_full_disk_is_told_to_standard_error(capsys):
-    audit = Audit(open("/dev/full", "w", encoding="utf-8", buffering=1), at_new_year)  # noqa: SIM115
+@pytest.fixture
+def full_disk():
+    """Return a function that opens a stream to a full disk. What is left in it cannot be written at its end either."""
+    opened = []
+
+    def make():
+        opened.append(open("/dev/full", "w", encoding="utf-8", buffering=1))  # noqa: SIM115
+        return opened[-1]
+
+    yield make
+    for stream in opened:
+        with contextlib.suppress(OSError):
+            stream.close()
+
+
+def test_a_full_disk_is_told_to_standard_error(capsys, full_disk):
+    audit = Audit(full_disk(), at_new_year)
     audit.event("recorded", sender="IED-1")
     assert "No space left on device" in capsys.readouterr().err
     assert "IED-1" not in capsys.readouterr().out
 
 
-def test_a_full_disk_under_standard_error_too_stops_nothing(monkeypatch):
+def test_a_full_disk_under_standard_error_too_stops_nothing(monkeypatch, full_disk):
     """Where the log and standard error share a disk, a receipt must still leave."""
-    monkeypatch.setattr(sys, "stderr", open("/dev/full", "w", encoding="utf-8", buffering=1))  # noqa: SIM115
-    Audit(open("/dev/full", "w", encoding="utf-8", buffering=1), at_new_year).event("recorded")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stderr", full_disk())
+    Audit(full_disk(), at_new_year).event("recorded")
     Audit(sys.stderr, at_new_year).event("recorded")
 
 
