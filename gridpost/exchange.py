@@ -17,9 +17,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ObjectIdentifier
 
-from . import answers, messages, schemas, units, wssecurity
+from . import answers, heads, messages, schemas, units, wssecurity
 from .envelope import DEVICE_LIMITS, Envelope, Limits, canonical, shape
 from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch
+from .heads import TreeHead
 from .model import Enrolment, Message, Opened, Receipt, Refusal
 from .ports import Signer
 
@@ -172,12 +173,7 @@ def open_answer(raw: bytes, trust: Trust) -> Answer:
     Raises:
         AnswerUntrusted: unsigned, malformed, or signed by anyone but a bus this device may believe.
     """
-    try:
-        envelope = read(raw)
-        check_bus(envelope.certificate, trust)
-        verified = wssecurity.verify(envelope, envelope.certificate)
-    except PeerFault as error:
-        raise AnswerUntrusted(detail=f"{error.code}: {error.detail}") from None
+    envelope, verified = _verified_bus(raw, trust)
     content = answers.decode(envelope.payload)
     at = content.recorded_at_utc_ms if isinstance(content, Receipt) else verified.created_utc_ms
     if not valid_at(envelope.certificate, at):
@@ -185,6 +181,30 @@ def open_answer(raw: bytes, trust: Trust) -> Answer:
     if isinstance(content, Receipt):
         return Answer(envelope.certificate, receipt=content)
     return Answer(envelope.certificate, refusal=content)
+
+
+def open_head(raw: bytes, trust: Trust) -> TreeHead:
+    """Verify and decode a signed tree head.
+
+    Raises:
+        AnswerUntrusted: unsigned, malformed, signed by anyone but a bus to be believed, or changed in any byte.
+    """
+    envelope, verified = _verified_bus(raw, trust)
+    head = heads.decode(envelope.payload)
+    if head.made_at_utc_ms != verified.created_utc_ms or not valid_at(envelope.certificate, head.made_at_utc_ms):
+        raise AnswerUntrusted(detail="bus certificate was not valid then, or the head was sealed at another time")
+    if not wssecurity.is_as_signed(envelope):
+        raise AnswerUntrusted(detail="the bytes outside the signature were changed")
+    return head
+
+
+def _verified_bus(raw: bytes, trust: Trust) -> tuple[Envelope, wssecurity.Verified]:
+    try:
+        envelope = read(raw)
+        check_bus(envelope.certificate, trust)
+        return envelope, wssecurity.verify(envelope, envelope.certificate)
+    except PeerFault as error:
+        raise AnswerUntrusted(detail=f"{error.code}: {error.detail}") from None
 
 
 def check_bus(certificate: bytes, trust: Trust) -> None:

@@ -46,6 +46,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         ns.END_DEVICE_EVENTS_MESSAGE: "edem",
         ns.RECEIPT: "r",
         ns.REFUSAL: "f",
+        ns.TREE_HEAD: "t",
         ns.SOAP11: "soap",
     }
 )
@@ -60,6 +61,7 @@ FILES: Mapping[str, str] = MappingProxyType(
         ns.END_DEVICE_EVENTS: "end_device_events.xsd",
         ns.RECEIPT: "receipt.xsd",
         ns.REFUSAL: "refusal.xsd",
+        ns.TREE_HEAD: "tree_head.xsd",
     }
 )
 

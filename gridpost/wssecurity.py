@@ -270,13 +270,30 @@ def sign(payload: bytes, signer: Signer, created_utc_ms: int) -> bytes:
     parts = (("body", body), ("time", timestamp))
     references = "".join(_REFERENCE.format(id=name, digest=_sha256_base64(part)) for name, part in parts)
     signed_info = _SIGNED_INFO.format(algorithm=signer.algorithm, references=references)
+    value = signer.sign(signed_info.encode())
+    return _assembled(signer.certificate, timestamp, signed_info, value, body)
+
+
+def _assembled(certificate: bytes, timestamp: str, signed_info: str, value: bytes, body: str) -> bytes:
     return _ENVELOPE.format(
-        token=base64.b64encode(signer.certificate).decode(),
+        token=base64.b64encode(certificate).decode(),
         timestamp=timestamp,
         signed_info=signed_info,
-        value=base64.b64encode(signer.sign(signed_info.encode())).decode(),
+        value=base64.b64encode(value).decode(),
         body=body,
     ).encode()
+
+
+def is_as_signed(envelope: Envelope) -> bool:
+    """Tell whether the bytes of an envelope are those that `sign` would have written around its parts.
+
+    A signature leaves room: white space between headers, attributes it does not cover. What we signed ourselves and
+    keep as evidence must not have changed there either. Verify first.
+    """
+    signed_info, value, _ = envelope.signature
+    parts = (canonical(part).decode() for part in (envelope.timestamp, signed_info, envelope.body))
+    timestamp, info, body = parts
+    return envelope.raw == _assembled(envelope.certificate, timestamp, info, base64_octets(value.text), body)
 
 
 def _sha256_base64(text: str) -> str:

@@ -39,6 +39,8 @@ from .clock import WatchedClock
 from .config import Config, host_port
 from .day_files import DayFiles
 from .enrolment import DeviceCA, Est, utc_now
+from .heads import Author, HeadPublisher
+from .identity import load_signer
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
@@ -49,6 +51,7 @@ from .worker import Aside, ReactorWorker
 from .zones import zone_of
 
 REFUSALS_FLUSH_S = 5  # decision 8
+HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
 DAY_S = 86_400
 EXPIRY_WARNED_DAYS = 60
 _log = Logger()
@@ -93,22 +96,13 @@ def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Par
         NotFound, ConfigInvalid: a file is missing or not what it should be.
         StoreUnavailable: another `serve` holds the store, or its schema is of another version.
     """
-    signer = _signer(config)
+    signer = load_signer(config)
     ca = DeviceCA.load(config.path(config.identity.ca_certificate), config.path(config.identity.ca_key))
     audit: Audit
     clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
     audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, clock)
     store = open_store(config.database, clock, serve=True, on_fatal=on_fatal)
     return Parts(config, store, audit, clock, signer, Est(ca, store, utc_now))
-
-
-def _signer(config: Config) -> KeySigner:
-    try:
-        key = config.path(config.identity.key).read_bytes()
-        certificate = config.path(config.identity.certificate).read_bytes()
-    except OSError as error:
-        raise NotFound(f"the bus's identity cannot be read: {error}") from None
-    return KeySigner.from_pem(key, certificate)
 
 
 def day_files(config: Config, store: SqlStore) -> DayFiles:
@@ -164,6 +158,9 @@ class Bus:
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._stopping = False
+        folder = config.log.heads
+        out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
+        self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
         self._reader: tuple[DayFileReader, Deliveries] | None = None
         if config.mv90.enabled:
             delivery: Delivery = _entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
@@ -189,6 +186,7 @@ class Bus:
                 addresses.append(await self._listen(scheme, address))
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
         self._every(DAY_S, self._warn_of_expiry, now=True)
+        self._every(HEADS_LOOKED_S, self._publish_heads, now=True)
         if self._reader:
             self._every(self._parts.config.mv90.poll_s, self._read_log)
         self._parts.audit.event("started", addresses=" ".join(addresses))
@@ -262,6 +260,12 @@ class Bus:
         taken = self._parts.audit.take_refusals()
         if taken:
             self._parts.store.add_refusals(taken)
+
+    def _publish_heads(self) -> Deferred[None]:
+        def aside(step: Callable[[], Any]) -> Deferred[Any]:
+            return deferToThreadPool(self._reactor, self._readers_pool, step)
+
+        return Deferred.fromCoroutine(self._heads.run(aside, self._parts.audit, self._parts.clock()))
 
     def _read_log(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._read_log_once())

@@ -32,8 +32,10 @@ COMMANDS: Mapping[str, Entry] = {
     "restore": Entry("restore", "Put a backup in the store's place."),
     "ied": Entry("ied", "Enrol, list, show and revoke devices."),
     "export": Entry("export", "Write files from the store."),
+    "log": Entry("log", "Check the log, sign its heads, prove entries, let old evidence go."),
     "convert": Entry("convert", "Convert between mdef, nem12, csv and cim; needs no bus."),
     "validate": Entry("validate", "Check messages and documents against the schemas; needs no bus."),
+    "verify": Entry("verify", "Check receipts, tree heads and proof files; needs no bus."),
 }
 
 

@@ -54,6 +54,13 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """The log of entries as evidence."""
+
+    heads: str = setting("heads", "folder where a signed tree head of the log is put every hour; empty: nowhere")
+
+
+@dataclass(frozen=True, slots=True)
 class Mv90:
     """The reader that writes one MV-90 MDEF file a meter and day."""
 
@@ -72,6 +79,7 @@ class Config:
     bus: Bus = Bus()
     identity: Identity = Identity()
     listen: Listen = Listen()
+    log: Log = Log()
     mv90: Mv90 = Mv90()
 
     @property
@@ -84,7 +92,7 @@ class Config:
         return self.folder / name
 
 
-SECTIONS: Mapping[str, type] = {"bus": Bus, "identity": Identity, "listen": Listen, "mv90": Mv90}
+SECTIONS: Mapping[str, type] = {"bus": Bus, "identity": Identity, "listen": Listen, "log": Log, "mv90": Mv90}
 
 
 def load(file: Path) -> Config:

@@ -44,12 +44,14 @@ class Signed:
         subject: the certificate's subject, RFC 4514.
         created_utc_ms: the signed Timestamp's Created.
         parts: local names of the parts covered, in the order of the references.
+        envelope: the message as it was parsed for this.
     """
 
     certificate: bytes
     subject: str
     created_utc_ms: int
     parts: tuple[str, ...]
+    envelope: Envelope
 
 
 def verify_signature(raw: bytes, ca_pem: bytes) -> Signed:
@@ -85,7 +87,7 @@ def verify_signature(raw: bytes, ca_pem: bytes) -> Signed:
         raise SignatureInvalid(detail=f"signxml: {type(error).__name__}: {error}") from None
     signed = [result.signed_xml for result in results] if isinstance(results, list) else []
     parts = _same_parts(envelope, signed)
-    return Signed(envelope.certificate, certificate.subject.rfc4514_string(), created_utc_ms, parts)
+    return Signed(envelope.certificate, certificate.subject.rfc4514_string(), created_utc_ms, parts, envelope)
 
 
 def _fenced_references(envelope: Envelope) -> Sequence[Element]:

@@ -118,7 +118,7 @@ print("HEAVY", sorted(loaded & {{"twisted", "spyne", "sqlalchemy", "zeep", "pymo
 """
 
 
-@pytest.mark.parametrize("command", ["convert", "validate"])
+@pytest.mark.parametrize("command", ["convert", "validate", "verify"])
 def test_tools_start_without_twisted_spyne_and_the_store(command):
     done = subprocess.run(
         [sys.executable, "-P", "-c", LIGHT.format(command=command)], capture_output=True, text=True, check=True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,11 +20,20 @@ def write_whole(target: Path, content: bytes) -> None:
     Raises:
         FileUnwritable: the folder is missing, may not be written to, or is full.
     """
+    write_parts(target, (content,))
+
+
+def write_parts(target: Path, parts: Iterable[bytes]) -> None:
+    """Do the same with a file that comes in parts and need not fit into memory; a part that fails leaves no file.
+
+    Raises:
+        FileUnwritable: the folder is missing, may not be written to, or is full.
+    """
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o666 & ~_umask())

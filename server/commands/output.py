@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import Progress, track
 
 from ..config import Config
-from ..store import SqlStore, open_store
-from ..store.engine import Summary
+
+if TYPE_CHECKING:
+    from ..store import SqlStore
+    from ..store.engine import Summary
 
 SHOWN = 20
 T = TypeVar("T")
@@ -45,6 +47,8 @@ def done(as_json: bool, result: dict[str, Any], text: str) -> None:
 @contextmanager
 def opened(config: Config) -> Iterator[SqlStore]:
     """Open the store beside a running bus, for one administration command."""
+    from ..store import open_store  # here, so that commands without a store start without its libraries
+
     store = open_store(config.database, now_utc_ms)
     try:
         yield store
@@ -87,6 +91,12 @@ def progress(items: Sequence[T], what: str) -> Iterator[T]:
     """Yield the items under a progress bar on standard error, where that is a terminal."""
     console = Console(stderr=True)
     yield from track(items, description=what, console=console, transient=True, disable=not console.is_terminal)
+
+
+def console() -> Console:
+    """Return standard error for progress bars; silent where it is no terminal."""
+    shown = Console(stderr=True)
+    return shown if shown.is_terminal else Console(stderr=True, quiet=True)
 
 
 def say_losses(subject: str, losses: Sequence[str]) -> None:

@@ -28,6 +28,7 @@ from gridpost.model import DataVersion, Entry, Position, Rows
 from gridpost.ports import Clock, MakeReceipt, OutboxItem
 
 from . import missing, outbox, schema
+from .archive import Archive
 from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
 from .missing import Missing, Quote
@@ -106,7 +107,7 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
         return store
 
 
-class SqlStore(Reading, Enrolments):
+class SqlStore(Reading, Enrolments, Archive):
     """`gridpost.ports.Store` on a database, with the enrolment and delivery verbs beside it.
 
     Without `serve` everything that goes through the writer fails with StoreUnavailable.

@@ -134,6 +134,18 @@ log_node = Table(
     sqlite_with_rowid=False,
 )
 
+tree_head = Table(
+    "tree_head",
+    metadata,
+    Column("id", _NUMBERED, primary_key=True),
+    Column("partition", Integer, ForeignKey("partition.partition"), nullable=False),
+    _needed("size", BigInteger),
+    _needed("root", LargeBinary),
+    _needed("made_at_utc_ms", BigInteger),
+    _needed("signed", LargeBinary),
+)
+Index("tree_head_partition", tree_head.c.partition, tree_head.c.id)
+
 interval_block = Table(
     "interval_block",
     metadata,

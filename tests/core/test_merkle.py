@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+import pymerkle
 import pytest
 
 from gridpost import merkle
@@ -169,3 +170,35 @@ def test_no_consistency_proof_backwards_or_from_nothing(tree, first, second):
     with pytest.raises(IndexError):
         merkle.consistency_proof(first, second, tree.subtree)
     assert not merkle.verify_consistency(first, second, (), merkle.EMPTY_ROOT, mth(LEAVES[:second]))
+
+
+# --- pymerkle: an implementation that shares nothing with ours but the RFC -------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def foreign():
+    made = pymerkle.InmemoryTree(algorithm="sha256")
+    for leaf in LEAVES:
+        made.append_entry(leaf)
+    return made
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pymerkle_has_the_same_leaves_roots_and_inclusion_proofs(tree, foreign, size):
+    assert foreign.get_root(size) == merkle.root(tree.frontiers[size])
+    for index in range(size):
+        theirs = foreign.prove_inclusion(index + 1, size)
+        assert theirs.path == [merkle.leaf_hash(LEAVES[index]), *merkle.inclusion_proof(index, size, tree.subtree)]
+        assert merkle.verify_inclusion(theirs.path[0], index, size, theirs.path[1:], foreign.get_root(size))
+
+
+@pytest.mark.parametrize("second", SIZES)
+def test_pymerkle_finds_every_tree_consistent_with_those_before_it(tree, foreign, second):
+    """Its consistency proofs are of a form of its own; what they are proofs of, the roots, is the same."""
+    later = merkle.root(tree.frontiers[second])
+    for first in range(1, second + 1):
+        prior = merkle.root(tree.frontiers[first])
+        proof = foreign.prove_consistency(first, second)
+        pymerkle.verify_consistency(prior, later, proof, prior_size=first, later_size=second)
+        with pytest.raises(pymerkle.InvalidProof):
+            pymerkle.verify_consistency(flipped(prior), later, proof, prior_size=first, later_size=second)

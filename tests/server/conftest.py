@@ -111,3 +111,9 @@ def post_office(tmp_path, empty_store):
     made = PostOffice(tmp_path, empty_store)
     yield made
     made.store.close()
+
+
+@pytest.fixture(scope="session")
+def open_office(empty_store):
+    """What makes a `PostOffice` in a folder, for whoever shares one among tests and closes its store."""
+    return lambda folder: PostOffice(folder, empty_store)
