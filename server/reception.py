@@ -89,7 +89,7 @@ class Reception:
         self.received += 1
         now = self._post.clock()
         try:
-            envelope, enrolment, authentic = await self._authenticate(raw, arrival)
+            envelope, enrolment, authentic = await self._worker.run(len(raw), lambda: self._authenticate(raw, arrival))
         except GridpostError as error:
             return self._fault(error, arrival, raw)
         try:
@@ -107,15 +107,16 @@ class Reception:
         """
         return self._failed_utc_ms is None or abs(self._post.clock() - self._failed_utc_ms) > UNABLE_MS
 
-    async def _authenticate(self, raw: bytes, arrival: Arrival) -> tuple[Envelope, Enrolment, Authentic]:
+    def _authenticate(self, raw: bytes, arrival: Arrival) -> tuple[Envelope, Enrolment, Authentic]:
+        """Read, look the signer up, verify; in the pool's thread when the message is large (a store's reads may be)."""
         post = self._post
-        envelope = await self._worker.run(len(raw), lambda: exchange.read(raw, post.limits))
+        envelope = exchange.read(raw, post.limits)
         if arrival.soap_action and arrival.soap_action != schemas.SOAP_ACTIONS.get(envelope.payload.tag):
             raise ActionMismatch(detail=arrival.soap_action[:200])
         enrolment = post.store.enrolment(envelope.certificate_sha256)
         if enrolment is None:
             raise SignatureInvalid(detail=f"stranger, claims to be {envelope.claimed_source}")
-        return envelope, enrolment, await self._worker.run(len(raw), lambda: exchange.verify(envelope, enrolment))
+        return envelope, enrolment, exchange.verify(envelope, enrolment)
 
     async def _admit(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> Reply:
         message_id = opened.message.header.message_id

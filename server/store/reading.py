@@ -23,6 +23,7 @@ from gridpost.model import Channel, ChannelKey, DataVersion, Enrolment, Position
 from gridpost.ports import Clock, CurrentReadings, EntryHeader, StoredBlock, StoredReceipt
 from gridpost.versions import DAY_S, JudgedRegister, Run
 
+from .driver import select_by
 from .engine import Dialect, told
 from .on_file import entry_count, subtrees
 from .tables import certificate, channel, enrolment_version, entry, interval_block, partition, register_reading
@@ -30,9 +31,7 @@ from .tables import certificate, channel, enrolment_version, entry, interval_blo
 _CHUNK = 500
 SETTLED_MS = 60_000
 
-_FIND = select(entry.c.content_sha256, entry.c.receipt).where(
-    entry.c.message_id == bindparam("message_id"), entry.c.sender == bindparam("sender")
-)
+_FIND = f"SELECT content_sha256, receipt FROM {entry.name} WHERE message_id = ? AND sender = ?"
 _CERTIFICATE = select(certificate.c.serial, certificate.c.der, certificate.c.revoked_at_utc_ms).where(
     certificate.c.sha256 == bindparam("sha256")
 )
@@ -128,7 +127,8 @@ class Reading:
 
     def find(self, sender: str, message_id: str) -> StoredReceipt | None:
         """See `ports.Store`."""
-        row = self._one(_FIND, {"message_id": message_id, "sender": sender})
+        with self.connection() as connection:
+            row = select_by(connection, _FIND, (message_id, sender))
         return None if row is None else StoredReceipt(row.content_sha256, row.receipt)
 
     def channels(self, sender: str | None = None, meter: str | None = None) -> Sequence[Channel]:

@@ -423,12 +423,12 @@ def test_a_large_message_is_read_in_the_pool(reactor_and_pool, size, in_pool):
 
 
 def test_reception_gives_the_worker_the_messages_size(post_office, meter):
-    """So that the one above applies: reading, verifying and decoding each ask with the length of the message."""
+    """So that the one above applies: authenticating and decoding each ask with the length of the message."""
     values = ["1.5"] * 3000
     raw = testing.sealed(message(values=values, first_end=MIDNIGHT - 900 * 2999), meter)
     assert len(raw) > IN_REACTOR_BYTES
     assert post_office.receive(raw).status == 200
-    assert post_office.worker.sizes == [len(raw)] * 3
+    assert post_office.worker.sizes == [len(raw)] * 2
 
 
 def test_the_worker_hands_a_futures_error_and_result_over(reactor_and_pool):
