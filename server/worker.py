@@ -88,21 +88,30 @@ class Aside:
     def __init__(self, reactor: Any, pool: ThreadPool, received: Callable[[], int]) -> None:
         """`received` counts the messages so far; reactor and pool live as long as the bus."""
         self._reactor, self._pool, self._received = reactor, pool, received
-        self._resting: Any = None
+        self._rests: set[Any] = set()  # one for each reader that rests now
         self._hurried = False
 
     async def run(self, step: Callable[[], T]) -> T:
-        """Return `step()`; if messages came in meanwhile, after a rest in proportion to its length."""
-        received, began = self._received(), monotonic()
-        result: T = await deferToThreadPool(self._reactor, self._pool, step)
+        """Return `step()`; if messages came in meanwhile, after a rest in proportion to the time it worked."""
+        received = self._received()
+        result, worked_s = await deferToThreadPool(self._reactor, self._pool, _timed, step)
         if self._received() != received and not self._hurried:
             rested: Deferred[None] = Deferred()
-            self._resting = self._reactor.callLater((monotonic() - began) * RESTS, rested.callback, None)
+            rest = self._reactor.callLater(worked_s * RESTS, rested.callback, None)
+            self._rests.add(rest)
             await rested
+            self._rests.remove(rest)
         return result
 
     def hurry(self) -> None:
-        """End the present rest and take no other: the bus stops."""
+        """End every rest and take no other: the bus stops."""
         self._hurried = True
-        if self._resting is not None and self._resting.active():
-            self._resting.reset(0)
+        for rest in self._rests:
+            if rest.active():
+                rest.reset(0)
+
+
+def _timed(step: Callable[[], T]) -> tuple[T, float]:
+    """Return what a step gave and the seconds it took, without those it waited for its turn."""
+    began = monotonic()
+    return step(), monotonic() - began

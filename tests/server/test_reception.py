@@ -536,3 +536,24 @@ def test_a_reader_in_a_hurry_ends_its_rest_and_takes_no_other(reactor_and_pool):
 
     run(reactor, two_steps())
     assert took[0] < 0.1 * RESTS
+
+
+def test_in_a_hurry_all_readers_end_their_rest(reactor_and_pool):
+    """Several readers share the pool, and rest at the same time."""
+    reactor, pool = reactor_and_pool
+    received, took = [0], []
+
+    def step() -> None:
+        threading.Event().wait(0.2)  # a rest of almost two seconds
+        received[0] += 1
+
+    async def both():
+        aside, began = Aside(reactor, pool, lambda: received[0]), monotonic()
+        steps = [Deferred.fromCoroutine(aside.run(step)) for _ in range(2)]
+        reactor.callLater(0.6, aside.hurry)  # both rest by then
+        for one in steps:
+            await one
+        took.append(monotonic() - began)
+
+    run(reactor, both())
+    assert took[0] < 0.2 * RESTS
