@@ -89,7 +89,18 @@ def fill(book: Book, one, two) -> None:
 @pytest.fixture(scope="session")
 def book(open_office, tmp_path_factory):
     """The log, its store closed: copy it with `tampered`."""
-    office = open_office(tmp_path_factory.mktemp("book"))
+    made = write_book(open_office(tmp_path_factory.mktemp("book")))
+    made.office.store.close()
+    return made
+
+
+@pytest.fixture(scope="session")
+def new_book():
+    """What fills an office's store with the log."""
+    return write_book
+
+
+def write_book(office) -> Book:
     made = Book(office)
     one = office.enrol("IED-1", [testing.channel(1, "M1")])
     office.store.add_ied("IED-2", "revenue meter", bytes(10), [testing.channel(1, "M2")])
@@ -97,7 +108,6 @@ def book(open_office, tmp_path_factory):
     office.store.bind_certificate("IED-2", b"IED-2".ljust(32), two.certificate)
     fill(made, one, two)
     made.anchor = made.head()
-    office.store.close()
     return made
 
 
