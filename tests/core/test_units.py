@@ -185,8 +185,9 @@ def test_examples_of_instants(text, millis):
     ],
 )
 def test_what_is_no_instant(text):
-    with pytest.raises(ValueError, match=r"."):
-        units.parse_utc_ms(text)
+    for parse in (units.parse_utc_ms, units.parse_utc):
+        with pytest.raises(ValueError, match=r"."):
+            parse(text)
 
 
 def test_an_interval_ends_on_a_whole_second():
