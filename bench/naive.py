@@ -27,7 +27,7 @@ import workload
 SIZES = (1, 96, 3360)
 WANTED = {1: 5, 96: 10}  # Gridpost's messages a second over the naive peer's
 OURS, NAIVE, MIXED = "gridpost", "naive", "naive, our storage"
-CONNECTIONS = 16
+CONNECTIONS = 64  # meters that push at once
 DEVICES = 16
 ROUNDS, ROUND_S = 5, 4.0
 QUICK_ROUNDS, QUICK_S = 2, 1.5
@@ -45,7 +45,15 @@ def main():
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gridpost-bench-", dir=chosen.folder)))
         devices, field = _start(folder, chosen.mv90, cores.server, stack)
-        result = {"quick": chosen.quick, "mv90": chosen.mv90, "machine": _machine(cores), "sizes": {}, "problems": []}
+        machine = _machine(cores) | {"sync_us": _sync_us(folder)}
+        result = {
+            "quick": chosen.quick,
+            "mv90": chosen.mv90,
+            "machine": machine,
+            "connections": chosen.connections,
+            "sizes": {},
+            "problems": [],
+        }
         for size in chosen.sizes:
             result["sizes"][str(size)] = _measure(size, devices, field, chosen, result["problems"])
     result["ok"] = _ok(result)
@@ -61,6 +69,7 @@ def _arguments():
                         help="intervals a message (default 1,96,3360)")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="rounds a size")
     parser.add_argument("--seconds", type=float, help="about how long a round is")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS, help=f"open at once (default {CONNECTIONS})")
     parser.add_argument("--no-mv90", dest="mv90", action="store_false",
                         help="switch Gridpost's billing files off, which the peer does not write")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the folder for temporary files")
@@ -91,17 +100,17 @@ def _measure(size, devices, field, chosen, problems):
     for name, turn in field.items():
         _say(f"{size} intervals: warming {name}")
         messages = workload.batch(devices, size, WARM_UP.get(size, FEWEST))
-        counts[name] = max(FEWEST, int(_turn(turn, messages, problems)["rate"] * chosen.seconds))
+        counts[name] = max(FEWEST, int(_turn(turn, messages, chosen, problems)["rate"] * chosen.seconds))
     found = {name: [] for name in field}
     for number in range(chosen.rounds):
         _say(f"{size} intervals: round {number + 1} of {chosen.rounds}, signing {max(counts.values())} messages")
         messages = workload.batch(devices, size, max(counts.values()))
         for name, turn in field.items():
-            found[name].append(_turn(turn, messages[: counts[name]], problems))
+            found[name].append(_turn(turn, messages[: counts[name]], chosen, problems))
     return _summary(found)
 
 
-def _turn(turn, messages, problems):
+def _turn(turn, messages, chosen, problems):
     """Let one server have its core, send the messages, verify some receipts."""
     server, check = turn
     server.wake()
@@ -109,7 +118,7 @@ def _turn(turn, messages, problems):
     gc.collect()
     gc.disable()
     cpu = server.cpu_s()
-    done = load.run(server.address, messages, CONNECTIONS)
+    done = load.run(server.address, messages, chosen.connections)
     cpu = server.cpu_s() - cpu
     gc.enable()
     server.sleep()
@@ -123,6 +132,7 @@ def _turn(turn, messages, problems):
         "rate": count / done.seconds,
         "values": messages[0].values,
         "cpu_us": cpu / max(1, count) * 1e6,
+        "busy": cpu / done.seconds,
         "client_busy": done.client_cpu_s / done.seconds,
         "p50_ms": waited[count // 2] * 1000 if count else 0.0,
         "p99_ms": waited[count * 99 // 100] * 1000 if count else 0.0,
@@ -158,6 +168,7 @@ def _summary(found):
             "messages_per_s_max": max(rates),
             "values_per_s": statistics.median(rates) * rounds[0]["values"],
             "cpu_us": statistics.median(one["cpu_us"] for one in rounds),
+            "busy": statistics.median(one["busy"] for one in rounds),
             "p50_ms": statistics.median(one["p50_ms"] for one in rounds),
             "p99_ms": statistics.median(one["p99_ms"] for one in rounds),
             "client_busy": max(one["client_busy"] for one in rounds),
@@ -185,6 +196,18 @@ def _machine(cores):
     }
 
 
+def _sync_us(folder):
+    """What the disk takes to keep 4 KiB: a peer that commits each message alone waits so long for each."""
+    times = []
+    with (folder / "sync").open("wb", buffering=0) as file:
+        for _ in range(50):
+            began = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1e6
+
+
 def _say(text):
     print(text, file=sys.stderr, flush=True)
 
@@ -195,8 +218,9 @@ def _print(result, as_json):
         return
     machine = result["machine"]
     print(f"Python {machine['python']}, {machine['cores']} cores; pinned: {machine['pinned']}; "
-          f"billing files {'on' if result['mv90'] else 'off'}")  # fmt: skip
-    head = ("intervals x 4", "server", "messages/s", "min - max", "values/s", "CPU us", "p50 ms", "p99 ms",
+          f"billing files {'on' if result['mv90'] else 'off'}; "
+          f"{result['connections']} connections; a sync takes {machine['sync_us']:,.0f} us")  # fmt: skip
+    head = ("intervals x 4", "server", "messages/s", "min - max", "values/s", "CPU us", "busy", "p50 ms", "p99 ms",
             "gridpost is", "min - max")  # fmt: skip
     rows = [head]
     for size, servers_ in result["sizes"].items():
@@ -215,7 +239,7 @@ def _print(result, as_json):
 
 def _cells(one):
     rate, low, high = (f"{one[f'messages_per_s{suffix}']:,.1f}" for suffix in ("", "_min", "_max"))
-    times = (f"{one['cpu_us']:,.0f}", f"{one['p50_ms']:,.1f}", f"{one['p99_ms']:,.1f}")
+    times = (f"{one['cpu_us']:,.0f}", f"{one['busy']:.0%}", f"{one['p50_ms']:,.1f}", f"{one['p99_ms']:,.1f}")
     ratio = (f"{one['ratio']:.1f}x", f"{one['ratio_min']:.1f} - {one['ratio_max']:.1f}") if "ratio" in one else ("", "")
     return (rate, f"{low} - {high}", f"{one['values_per_s']:,.0f}", *times, *ratio)
 
