@@ -8,7 +8,7 @@ flight, let the readers finish their step, then close the store.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -41,18 +41,21 @@ from .day_files import DayFiles
 from .enrolment import DeviceCA, Est, utc_now
 from .heads import Author, HeadPublisher
 from .identity import load_signer
+from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
+from .transports.shared_port import SharedPort
 from .worker import Aside, ReactorWorker
 from .zones import zone_of
 
 REFUSALS_FLUSH_S = 5  # decision 8
-HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
 DAY_S = 86_400
+HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
+QUOTES_S = 5  # between two looks at what devices quote
 EXPIRY_WARNED_DAYS = 60
 _log = Logger()
 
@@ -157,6 +160,7 @@ class Bus:
         post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits)
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
+        self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._stopping = False
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
@@ -187,8 +191,9 @@ class Bus:
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
         self._every(DAY_S, self._warn_of_expiry, now=True)
         self._every(HEADS_LOOKED_S, self._publish_heads, now=True)
+        self._every(QUOTES_S, lambda: self._reading("quoted-receipts", self._hold_quotes_against_the_log))
         if self._reader:
-            self._every(self._parts.config.mv90.poll_s, self._read_log)
+            self._every(self._parts.config.mv90.poll_s, lambda: self._reading("mv90", self._read_log))
         self._parts.audit.event("started", addresses=" ".join(addresses))
         return addresses
 
@@ -235,6 +240,8 @@ class Bus:
 
     def _endpoint(self, scheme: str, address: str) -> Any:
         host, port = host_port(address)
+        if self._parts.config.bus.processes > 1:
+            return SharedPort(self._reactor, (host, port), _tls(self._parts.config) if scheme == "https" else None)
         if scheme == "https":
             return SSL4ServerEndpoint(self._reactor, port, _tls(self._parts.config), interface=host)
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
@@ -265,32 +272,49 @@ class Bus:
         def aside(step: Callable[[], Any]) -> Deferred[Any]:
             return deferToThreadPool(self._reactor, self._readers_pool, step)
 
-        return Deferred.fromCoroutine(self._heads.run(aside, self._parts.audit, self._parts.clock()))
+        return self._reading("heads", lambda: self._heads.run(aside, self._parts.audit, self._parts.clock()))
 
-    def _read_log(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._read_log_once())
+    def _reading(self, name: str, look: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._guarded(name, look))
 
-    async def _read_log_once(self) -> None:
-        """Follow the log as far as it goes, off the reactor; a failure is told and tried again next time."""
+    async def _guarded(self, name: str, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Follow the log as far as it goes, off the reactor; a failure is told and tried again next time.
+
+        Of several processes one does so: the store says which.
+        """
+        try:
+            if await self._aside.run(self._parts.store.leads):
+                await look()
+        except GridpostError as error:
+            self._parts.audit.event("reader-failed", reader=name, code=error.code, reason=error.reason)
+        except Exception:
+            # A defect in one step must be seen and must not end the readers: the next step starts from the cursor.
+            _log.failure("reader {name} failed", name=name)
+            self._parts.audit.event("reader-failed", reader=name, code="internal-error", reason="see the process log")
+
+    async def _read_log(self) -> None:
         assert self._reader is not None
         reader, deliveries = self._reader
         audit, now = self._parts.audit, self._parts.clock()
-        try:
-            more = True
-            while more and not self._stopping:
-                outcome = await self._aside.run(lambda: reader.step(now))
-                for name, losses in outcome.files:
-                    audit.event("file-rendered", name=name, losses=losses)
-                for day, reason in outcome.dead:
-                    audit.event("dead-letter", reader=reader.name, meter=day.meter, date=day.date, reason=reason)
-                await self._deliver(deliveries, now)
-                more = outcome.entries == BATCH  # what came in since waits for the next look
-        except GridpostError as error:
-            audit.event("reader-failed", reader=reader.name, code=error.code, reason=error.reason)
-        except Exception:
-            # A defect in one step must be seen and must not end the readers: the next step starts from the cursor.
-            _log.failure("reader {name} failed", name=reader.name)
-            audit.event("reader-failed", reader=reader.name, code="internal-error", reason="see the process log")
+        more = True
+        while more and not self._stopping:
+            outcome = await self._aside.run(lambda: reader.step(now))
+            for name, losses in outcome.files:
+                audit.event("file-rendered", name=name, losses=losses)
+            for day, reason in outcome.dead:
+                audit.event("dead-letter", reader=reader.name, meter=day.meter, date=day.date, reason=reason)
+            await self._deliver(deliveries, now)
+            more = outcome.entries == BATCH  # what came in since waits for the next look
+
+    async def _hold_quotes_against_the_log(self) -> None:
+        more = True
+        while more and not self._stopping:
+            more, found = await self._aside.run(self._quoted.step)
+            for one in found:
+                self._parts.audit.event(
+                    "entries-missing", sender=one.sender, first=f"{one.partition}:{one.first_seq}",
+                    last=f"{one.partition}:{one.last_seq}", quoted_in=f"{one.quoted_in.partition}:{one.quoted_in.seq}",
+                )  # fmt: skip
 
     async def _deliver(self, deliveries: Deliveries, now: int) -> None:
         audit = self._parts.audit

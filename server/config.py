@@ -8,7 +8,7 @@ to the file. Unknown keys are errors: a mistyped limit must not silently be no l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,17 @@ def _check(config: Config, file: Path) -> None:
     check_processes(config)
     for address in filter(None, (config.listen.http, config.listen.https)):
         host_port(address)
+
+
+def with_processes(config: Config, processes: int) -> Config:
+    """Return the settings with another number of processes.
+
+    Raises:
+        ConfigInvalid: the store does not take so many.
+    """
+    changed = replace(config, bus=replace(config.bus, processes=processes))
+    check_processes(changed)
+    return changed
 
 
 def check_processes(config: Config) -> None:

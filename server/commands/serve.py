@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -16,18 +17,51 @@ from gridpost.errors import GridpostError, Internal, StoreUnavailable
 
 from .. import config as configuration
 from ..cli import report
-from .output import config_option, json_option
+from ..config import Config
+from .output import config_option, json_option, now_utc_ms
 
 
 @click.command("serve")
+@click.option("--processes", type=click.IntRange(1), help="Bus processes on the same ports; otherwise bus.processes.")
 @config_option
 @json_option
-def command(config_file: Path, as_json: bool) -> None:
+def command(processes: int | None, config_file: Path, as_json: bool) -> None:
     """Run the bus: take messages, store them, answer with signed receipts, write billing files.
 
     SIGTERM or Ctrl-C stops it once the messages in flight are answered.
     """
     config = configuration.load(config_file)
+    if processes:
+        config = configuration.with_processes(config, processes)
+    if config.bus.processes > 1:
+        code = _several(config, as_json)
+    else:
+        code = _serve(config, lambda addresses: _announce({"addresses": addresses, "pid": os.getpid()}, as_json))
+    if code:
+        raise SystemExit(code)
+
+
+def _several(config: Config, as_json: bool) -> int:
+    """Run the configured number of processes; this one only watches them."""
+    from ..audit import open_audit
+    from ..processes import Child, Processes
+
+    def run(child: Child) -> int:
+        try:
+            return _serve(child.config, lambda _: os.write(child.listening, b"."), child.parent)
+        except GridpostError as error:
+            report(error)
+            return 1
+
+    def told(addresses: Sequence[str], pids: Sequence[int]) -> None:
+        _announce({"addresses": addresses, "pid": os.getpid(), "processes": pids}, as_json)
+
+    audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, now_utc_ms)
+    return Processes(config, run, told, audit).serve()
+
+
+def _serve(config: Config, told: Callable[[Sequence[str]], Any], parent: int | None = None) -> int:
+    """Run one bus to its end and return its exit code; `told` hears where it listens, `parent` ends with the parent."""
     try:
         epollreactor.install()
     except error.ReactorAlreadyInstalledError:
@@ -39,19 +73,26 @@ def command(config_file: Path, as_json: bool) -> None:
     failed: list[GridpostError] = []
     parts = open_parts(config, lambda reason: _call(reactor, _fatal, reactor, failed, reason))
     bus = Bus(parts, reactor)
-    _run(reactor, bus, failed, as_json)
+    if parent is not None:
+        Thread(target=_follow, args=(reactor, parent), name="parent", daemon=True).start()
+    _run(reactor, bus, failed, told)
     for failure in failed:
         report(failure)
-    if failed:
-        raise SystemExit(1)
+    return 1 if failed else 0
 
 
-def _run(reactor: Any, bus: Any, failed: list[GridpostError], as_json: bool) -> None:
+def _follow(reactor: Any, parent: int) -> None:
+    """Stop when the parent is gone: its end of the pipe is then closed, whatever it died of."""
+    os.read(parent, 1)
+    _call(reactor, lambda: reactor.stop() if reactor.running else None)
+
+
+def _run(reactor: Any, bus: Any, failed: list[GridpostError], told: Callable[[Sequence[str]], Any]) -> None:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     async def start() -> None:
-        _announce(await bus.start(), as_json)
+        told(await bus.start())
 
     def on_failure(failure: Failure) -> None:
         if isinstance(failure.value, GridpostError):
@@ -69,11 +110,11 @@ def _run(reactor: Any, bus: Any, failed: list[GridpostError], as_json: bool) -> 
     reactor.run()
 
 
-def _announce(addresses: Sequence[str], as_json: bool) -> None:
+def _announce(found: Mapping[str, Any], as_json: bool) -> None:
     """Say where the bus listens. If nobody is there to read it, the audit log still has it, and the bus runs."""
-    lines = "\n".join(f"listening on {address}   WSDL: {address}/metering?wsdl" for address in addresses)
+    lines = [f"listening on {address}   WSDL: {address}/metering?wsdl" for address in found["addresses"]]
     try:
-        click.echo(json.dumps({"addresses": addresses, "pid": os.getpid()}) if as_json else lines)
+        click.echo(json.dumps(found) if as_json else "\n".join(lines))
     except OSError:
         # What could not be written would be tried again, and complained about, when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -280,9 +280,7 @@ def _end(connection: Connection, kind: int, number: int) -> None:
     """End a session and its lock: given back to the pool it would keep it."""
     with suppress(DBAPIError):  # the session may be gone already
         connection.rollback()
-        connection.execute(
-            _UNLOCK, {"kind": kind, "number": number}
-        )  # now, not when the server sees it end
+        connection.execute(_UNLOCK, {"kind": kind, "number": number})  # now, not when the server sees it end
         connection.rollback()
     connection.invalidate()
     connection.close()

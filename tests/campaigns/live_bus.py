@@ -157,7 +157,8 @@ class LiveBus:
     @classmethod
     def make(cls, folder: Path, **sections: dict[str, Any]) -> LiveBus:
         """`gridpost init`, then settings of our own: a free port, and what is asked for."""
-        done = run("init", folder, "--http", "127.0.0.1:0", "--json")
+        database = sections.get("bus", {}).get("database", "gridpost.db")
+        done = run("init", folder, "--http", "127.0.0.1:0", "--database", database, "--json")
         assert done.returncode == 0, done.stderr
         bus = cls(folder)
         bus.configure(**sections)
