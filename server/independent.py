@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
@@ -83,7 +83,7 @@ def verify_signature(raw: bytes, ca_pem: bytes) -> Signed:
     root = envelope.body.getroottree().getroot()
     try:
         results = XMLVerifier().verify(root, x509_cert=certificate, id_attribute="Id", expect_config=config)
-    except (SignXMLException, InvalidSignature, etree.LxmlError, ValueError) as error:
+    except (SignXMLException, InvalidSignature, UnsupportedAlgorithm, etree.LxmlError, ValueError) as error:
         raise SignatureInvalid(detail=f"signxml: {type(error).__name__}: {error}") from None
     signed = [result.signed_xml for result in results] if isinstance(results, list) else []
     parts = _same_parts(envelope, signed)
@@ -141,7 +141,14 @@ def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bo
     try:
         constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints)
         certificate.verify_directly_issued_by(authority)
-    except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError):
+    except (
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        InvalidSignature,
+        UnsupportedAlgorithm,
+        ValueError,
+        TypeError,
+    ):
         return False
     return constraints.value.ca
 

@@ -20,7 +20,7 @@ from gridpost.evidence import Authority, Signed, open_receipt
 from gridpost.exchange import Trust, open_head
 from gridpost.model import ChannelKey
 
-from .log_walk import Claim, Known, Walk
+from .log_walk import Claim, Known, Sink, Walk
 from .store.archive import Archive, PartitionOnFile, mistyped
 
 DAY_MS = 86_400_000
@@ -105,6 +105,7 @@ class Result:
         anchors: names of anchors -> whether they hold.
         findings: up to MOST_FINDINGS.
         more: findings beyond these.
+        notes: what devices say that does not fit, up to as many; a device may be mistaken, so it is no finding.
     """
 
     partitions: list[Walked] = field(default_factory=list)
@@ -113,11 +114,17 @@ class Result:
     anchors: dict[str, bool] = field(default_factory=dict)
     findings: list[Item] = field(default_factory=list)
     more: int = 0
+    notes: list[Item] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not self.findings
+
+    def add_note(self, item: Item) -> None:
+        """Take a note."""
+        if len(self.notes) < MOST_FINDINGS:
+            self.notes.append(item)
 
     def add(self, item: Item) -> None:
         """Take a finding."""
@@ -191,7 +198,7 @@ def _walk(archive: Archive, partition: PartitionOnFile, task: Task, result: Resu
     number, place = partition.number, f"partition {partition.number}"
     if not partition.tallies:
         result.add(Item("count-changed", "entries are of this partition, but it has no row", place))
-    walk = Walk(archive, number, claims, known, result.add)
+    walk = Walk(archive, number, claims, known, Sink(result.add, result.add_note))
     for count in walk.run(partition.entries):
         watch(count)
     for column, counted in walk.tallies.items() if partition.tallies else ():

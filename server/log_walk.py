@@ -7,6 +7,7 @@ receipt's root, the tree goes on from them, so one damaged entry is one finding 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,16 @@ from gridpost.versions import CONFLICT, GAP, STORED
 
 from .store.archive import Archive, EntryOnFile, decompressed, mistyped
 
-Report = Callable[[Item], None]
+_UNKNOWN = bytes(32)
+_MOST_UNKNOWN = 1 << 16  # roots kept for entries that are missing in a row
+_QUOTE = re.compile(r"([0-9]{1,9}):([0-9]{1,18}):([0-9a-f]{64})")
+
+
+class Sink(NamedTuple):
+    """Where findings go, and what should only be known."""
+
+    find: Callable[[Item], None]
+    note: Callable[[Item], None]
 
 
 class Claim(NamedTuple):
@@ -55,8 +65,9 @@ class Walk:
         tallies: counts of rows, as the partition's own columns have them.
     """
 
-    def __init__(self, archive: Archive, number: int, claims: Sequence[Claim], known: Known, report: Report) -> None:
-        self._archive, self._number, self._known, self._report = archive, number, known, report
+    def __init__(self, archive: Archive, number: int, claims: Sequence[Claim], known: Known, sink: Sink) -> None:
+        self._archive, self._number, self._known, self._report = archive, number, known, sink.find
+        self._note, self._roots = sink.note, bytearray()
         self._claims: dict[int, list[Claim]] = {}
         self._receipts: dict[int, list[Claim]] = {}
         for claim in claims:
@@ -115,9 +126,36 @@ class Walk:
             self._bad.append(range(one.seq, one.seq + 1))
         if examined.receipt is not None:
             self._agree(one.seq, examined.receipt)
+        if len(self._roots) == 32 * one.seq:
+            self._roots += self.root or _UNKNOWN
+        if kept is not None:
+            self._hear(one, kept.rows.header.last_receipt)
         self._hold_claims(one.seq)
         self._hold_receipts(one.seq, examined.receipt)
         self._append(examined.leaf_hash or (stored if isinstance(stored, bytes) and len(stored) == 32 else None))
+
+    def _hear(self, one: EntryOnFile, quoted: str) -> None:
+        """A device quotes the newest receipt it holds: an anchor out of its own signed mouth, true or not."""
+        match = _QUOTE.fullmatch(quoted)
+        if match is None:
+            return
+        number, seq, root = int(match[1]), int(match[2]), bytes.fromhex(match[3])
+        if self._root_before(Position(number, seq), one.seq) != root:
+            reason = f"{one.columns['sender']} holds a receipt of entry {number}:{seq} that this log does not know"
+            self._note(Item("receipt-quoted", reason, f"{_place(one)} last_receipt"))
+
+    def _root_before(self, place: Position, quoted_at: int) -> bytes | None:
+        """The root a receipt of that entry names; None when there is none, or it lies behind the one that quotes it."""
+        number, seq = place
+        if number != self._number:
+            kept = self._restored(seq, self._archive.cached_subtrees(number))
+        elif seq >= quoted_at:
+            return None
+        elif (root := bytes(self._roots[32 * seq : 32 * seq + 32])) not in (b"", _UNKNOWN):
+            return root
+        else:
+            kept = self._restored(seq)
+        return None if kept is None else merkle.root(kept)
 
     # --- the tree ---
 
@@ -135,6 +173,8 @@ class Walk:
         self._bad.append(range(first, until))
         last = "" if until == first + 1 else f" to {name(Position(self._number, until - 1))}"
         self._report(Item("entry-missing", "there is no such entry", name(Position(self._number, first)) + last))
+        if until - first <= _MOST_UNKNOWN and len(self._roots) == 32 * first:
+            self._roots += _UNKNOWN * (until - first)
         for size in [size for size in self._claims if first <= size < until]:
             self._next = size
             self._hold_claims(size)
@@ -156,9 +196,9 @@ class Walk:
             self._report(Item("past-rewritten", reason, name(Position(self._number, seq))))
         self._broken = True
 
-    def _restored(self, size: int) -> merkle.Frontier | None:
+    def _restored(self, size: int, subtrees: merkle.Subtree | None = None) -> merkle.Frontier | None:
         try:
-            kept = merkle.restore(size, self._stored)
+            kept = merkle.restore(size, subtrees or self._stored)
         except StoreUnavailable:
             return None
         return kept if all(isinstance(one, bytes) for one in kept.hashes) else None

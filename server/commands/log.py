@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from gridpost.errors import NotFound
+from gridpost.errors import Item, NotFound
 from gridpost.units import format_utc_ms
 
 from .. import config as configuration
@@ -81,9 +81,14 @@ def _checked(result: log_check.Result) -> dict[str, Any]:
         "heads": result.heads,
         "evidence_gone": result.evidence_gone,
         "anchors": [{"anchor": name, "holds": holds} for name, holds in result.anchors.items()],
-        "findings": [{"code": one.code, "reason": one.reason, "path": one.path} for one in result.findings],
+        "findings": [_finding(one) for one in result.findings],
+        "notes": [_finding(one) for one in result.notes],
         "more": result.more,
     }
+
+
+def _finding(item: Item) -> dict[str, str]:
+    return {"code": item.code, "reason": item.reason, "path": item.path}
 
 
 def _told(result: log_check.Result) -> str:
@@ -96,6 +101,9 @@ def _told(result: log_check.Result) -> str:
     unseen = len(result.findings) + result.more - SHOWN
     if unseen > 0:
         lines.append(f"and {unseen} more; --json lists them")
+    lines += [f"note: {one.path}: {one.reason} [{one.code}]" for one in result.notes[:SHOWN]]
+    if len(result.notes) > SHOWN:
+        lines.append(f"and {len(result.notes) - SHOWN} more notes; --json lists them")
     if result.evidence_gone:
         lines.append(f"{result.evidence_gone} entries whose message is no longer kept")
     if result.ok:

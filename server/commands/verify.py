@@ -48,7 +48,7 @@ class IndependentAuthority:
         certificate = x509.load_der_x509_certificate(signed.certificate)
         try:
             usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        except x509.ExtensionNotFound:
+        except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
             usages = x509.ExtendedKeyUsage([])
         if exchange.BUS_KEY_USAGE not in usages:
             raise SignatureInvalid(detail="the signer's certificate is not a bus's")

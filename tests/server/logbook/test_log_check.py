@@ -14,6 +14,7 @@ from gridpost.server.store.archive import decompressed
 
 from gridpost import exchange, heads, leaf, testing
 from gridpost.errors import EnvelopeShape, PeerFault, SignatureInvalid
+from gridpost.model import Header, Readings
 
 DAY_MS = 86_400_000
 
@@ -419,3 +420,37 @@ def test_without_its_message_an_entry_s_header_is_still_covered_by_the_leaf(tamp
     result = tampered.check(now=tampered.book.office.now + 401 * DAY_MS)
     assert not result.ok
     assert all(path.startswith("entry 0:3") for path in paths(result))
+
+
+# --- what devices quote ----------------------------------------------------------------------------------------------
+
+
+def quoting(office, signer, number: int, quoted: str) -> str:
+    """Post a message that quotes a receipt; returns its entry's name."""
+    values = testing.block(testing.channel(1, "M1"), 1_767_139_200 + 900 * number, ["1.5"])
+    header = Header(
+        "created", "MeterReadings", office.now, "IED-1", f"q-{number}", sequence=number, last_receipt=quoted
+    )
+    raw = testing.sealed(testing.CreatedMeterReadings(header, Readings((values,))), signer, office.now)
+    reply = office.receive(raw)
+    assert reply.status == 200, reply.body
+    receipt = office.answer(reply).receipt
+    return f"{receipt.position.partition}:{receipt.position.seq}:{receipt.root_before.hex()}"
+
+
+def test_a_device_that_quotes_what_the_log_does_not_know_is_noted_and_is_no_finding(post_office):
+    device = post_office.enrol("IED-1", [testing.channel(1, "M1")])
+    first = quoting(post_office, device, 1, "")
+    second = quoting(post_office, device, 2, first)
+    third = quoting(post_office, device, 3, second)
+    for number, wrong in enumerate((f"0:1:{'ab' * 32}", f"0:99:{'ab' * 32}", f"3:0:{'ab' * 32}", "what I like"), 4):
+        quoting(post_office, device, number, wrong)
+    quoting(post_office, device, 8, third)
+    store = post_office.store
+    trust = exchange.Trust(post_office.ca.der)
+    against = log_check.against(store, {one.id: one.key for one in store.channels()}, trust, post_office.now)
+    result = log_check.check(store, against, [], lambda walked, total: None)
+    assert result.findings == []
+    assert [(one.code, one.path) for one in result.notes] == [
+        ("receipt-quoted", f"entry 0:{seq} last_receipt") for seq in (3, 4, 5)
+    ]
