@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,14 +18,25 @@ settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 
 
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory):
+    """What `gridpost init` made once, to copy: its keys are as good for another test."""
+    return LiveBus.make(tmp_path_factory.mktemp("initialised") / "bus").folder
+
+
 @pytest.fixture
-def make_bus(tmp_path):
+def make_bus(tmp_path, initialised):
     """Return a function that makes a bus (not started) in a fresh folder; whatever runs in the end is killed."""
     made = []
 
     def make(name: str = "bus", **sections):
-        made.append(LiveBus.make(tmp_path / name, **sections))
-        return made[-1]
+        if "database" in sections.get("bus", {}):  # elsewhere, so it is made there
+            bus = LiveBus.make(tmp_path / name, **sections)
+        else:
+            bus = LiveBus(shutil.copytree(initialised, tmp_path / name))
+            bus.configure(**sections)
+        made.append(bus)
+        return bus
 
     yield make
     for bus in made:

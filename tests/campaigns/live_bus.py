@@ -55,7 +55,7 @@ class Wire:
 
     address: str
     context: Any = None
-    timeout: float = 30
+    timeout: float = 120  # a crowded disk may take seconds for a sync
 
     def connection(self) -> http.client.HTTPConnection:
         parts = urllib.parse.urlsplit(self.address)
