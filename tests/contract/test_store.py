@@ -433,6 +433,20 @@ def test_rows_are_cut_at_midnight_and_at_outcomes(store, channels):
     assert list(store.blocks([])) == []
 
 
+def test_a_moment_that_is_a_minute_past_stands_for_one_version(store, clock):
+    start = clock.now
+    for number, at in enumerate((0, 0, 1000, 500, 61_000)):  # the fourth: the clock was set back
+        clock.now = start + at
+        record(store, message(f"m{number}"))
+    moments = (start - 1, start, start + 999, start + 1000)
+    assert [store.version_at(moment) for moment in moments] == [{}, {0: 1}, {0: 1}, {0: 3}]
+    with pytest.raises(NotFound):
+        store.version_at(start + 1001)
+    clock.now += 10**6
+    assert store.version_at(start + 60_999) == {0: 3}
+    assert store.version_at(start + 61_000) == {0: 4} == store.version()
+
+
 def test_entries_after_a_place(store, channels):
     for number in range(5):
         record(store, message(f"m{number}"))

@@ -103,6 +103,14 @@ def test_a_database_that_is_no_store_or_not_there_is_told(postgres):
         open_store(postgres.url("nowhere"), clock)
 
 
+def test_a_database_that_cannot_hold_every_text_is_refused(postgres):
+    from psycopg.sql import SQL
+
+    postgres.sql(SQL("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0"))
+    with pytest.raises(StoreUnavailable, match="UTF8"):
+        create(postgres.url("latin"))
+
+
 @pytest.mark.parametrize("url", ["mysql://host/store", "postgresql://host:port/store"])
 def test_a_url_that_leads_nowhere_is_a_wrong_setting(url):
     with pytest.raises(ConfigInvalid, match="postgresql://"):
