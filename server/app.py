@@ -339,11 +339,17 @@ def _tls(config: Config) -> CertificateOptions:
             enableSessionTickets=True,
         )
         options.getContext().check_privatekey()
+        options.getContext().set_alpn_select_callback(_http_1_1)
     except OSError as error:
         raise NotFound(f"the HTTPS certificate cannot be read: {error}") from None
     except (ValueError, crypto.Error, SSL.Error) as error:
         raise ConfigInvalid(f"the HTTPS certificate or its key cannot be used: {error}") from None
     return options
+
+
+def _http_1_1(_: SSL.Connection, offered: list[bytes]) -> Any:
+    """Agree to HTTP/1.1 where it is offered (RFC 7301); Twisted's own choice would end the handshake."""
+    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 def _check_open_files(connections: int) -> None:

@@ -194,6 +194,14 @@ def https_bus(make_bus, chain: bytes, key: bytes):
     return bus
 
 
+@pytest.fixture
+def bus_over_https(make_bus, pki, tmp_path):
+    """A running bus, and the file of the root to trust."""
+    root, issuer, server = pki
+    (tmp_path / "root.pem").write_bytes(pem(root[0]))
+    return https_bus(make_bus, pem(server[0]) + pem(issuer[0]), pem(server[1])).start(), tmp_path / "root.pem"
+
+
 def test_https_with_a_chain_is_believed_by_whoever_trusts_its_root(make_bus, pki):
     root, issuer, server = pki
     bus = https_bus(make_bus, pem(server[0]) + pem(issuer[0]), pem(server[1])).start()
@@ -207,6 +215,39 @@ def test_https_with_a_chain_is_believed_by_whoever_trusts_its_root(make_bus, pki
     payload = device.payload("m-1", ["1.5"])
     device.receipt(wire.post(device.seal(payload))[1], payload)
     assert b'location="https://localhost:' in wire.get("/metering?wsdl")[1]
+
+
+@pytest.mark.parametrize(("offered", "chosen"), [(["h2", "http/1.1"], "http/1.1"), (["h2"], None), ([], None)])
+def test_whatever_protocols_a_client_offers_http_1_1_is_spoken(bus_over_https, offered, chosen):
+    """RFC 7301; curl and httpx offer. Without an overlap the handshake goes on without a choice."""
+    bus, root = bus_over_https
+    context = ssl.create_default_context(cafile=str(root))
+    if offered:
+        context.set_alpn_protocols(offered)
+    port = urllib.parse.urlsplit(bus.addresses[0]).port
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        assert secure.selected_alpn_protocol() == chosen
+        secure.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert secure.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_ieds_own_programs_go_over_https(bus_over_https, tmp_path):
+    bus, root = bus_over_https
+    table = channel_table("M-TLS")
+    (tmp_path / "channels.csv").write_text(table)
+    made = run(
+        "init", "--bus", bus.addresses[0].replace("127.0.0.1", "localhost"), "--code", bus.add("TLS-1", table),
+        "--channels", tmp_path / "channels.csv", "--tls-ca", root, tmp_path / "device", program="gridpost-ied",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "r.csv").write_text("channel,interval_end_utc,value,quality\nE1,2026-01-10T00:15:00Z,1.25,\n")
+    config = tmp_path / "device" / "ied.toml"
+    pushed = run("push", "--config", config, tmp_path / "r.csv", "--json", program="gridpost-ied")
+    assert pushed.returncode == 0, pushed.stderr
+    assert json.loads(pushed.stdout)["receipted"] == 1
 
 
 def test_nothing_below_tls_1_2_is_spoken(make_bus, pki):
