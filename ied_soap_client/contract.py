@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -50,16 +52,17 @@ class Contract:
     problems: tuple[str, ...]
 
 
-def check(url: str, folder: Path) -> Contract:
+def check(url: str, folder: Path, tls_ca: Path | None = None) -> Contract:
     """Fetch and compare the WSDL at `url`/metering?wsdl; never raises for a bus's sake.
 
     Args:
         url: the bus's address.
         folder: where WSDL and result are cached.
+        tls_ca: certificates that may vouch for the bus's HTTPS, or None for those the machine trusts.
     """
     command = [sys.executable, "-P", "-m", __spec__.name if __spec__ else __name__, f"{url.rstrip('/')}{PATH}?wsdl"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False, env=_trust(tls_ca))
         said: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
         trouble = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no answer"]
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -72,6 +75,15 @@ def check(url: str, folder: Path) -> Contract:
         found = Contract(True, hashlib.sha256(wsdl).hexdigest(), tuple(compare(said["operations"])))
     write(folder / "contract.json", json.dumps(asdict(found), indent=2).encode() + b"\n")
     return found
+
+
+def _trust(tls_ca: Path | None) -> dict[str, str]:
+    """Return an environment in which requests, and so zeep, believes the certificates that transport.py does.
+
+    By itself requests knows neither --tls-ca nor the machine's own list; this variable goes before all else it has.
+    """
+    file = str(tls_ca.resolve()) if tls_ca else ssl.get_default_verify_paths().cafile
+    return {**os.environ, **({"REQUESTS_CA_BUNDLE": file} if file else {})}
 
 
 def compare(operations: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -61,7 +61,7 @@ async def init(folder: Path, wishes: Wishes) -> dict[str, Any]:
         bus = {"url": wishes.url} | ({"tls_ca": str(wishes.tls_ca.resolve())} if wishes.tls_ca else {})
         values = {"bus": bus, "identity": {"serial": code.serial}}
         identity.write(file, settings.render(values, meters).encode())
-    found = await asyncio.to_thread(contract.check, wishes.url, folder)
+    found = await asyncio.to_thread(contract.check, wishes.url, folder, wishes.tls_ca)
     return {"serial": code.serial, "config": str(file), "meters": len(meters), "contract": asdict(found)}
 
 

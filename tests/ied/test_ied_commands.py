@@ -1,13 +1,19 @@
 """gridpost-ied as a person types it: the installed program, a real bus on the other side."""
 
+import datetime
+import ipaddress
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
 import tomllib
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from gridpost.ied_soap_client import config as settings
 from gridpost.ied_soap_client import contract
 
@@ -16,7 +22,7 @@ from gridpost.errors import ConfigInvalid
 from gridpost.model import Enrolment
 from gridpost.testing import ThrowawayCA
 
-from .conftest import SERIAL, channel_table
+from .conftest import SERIAL, TestBus, channel_table, serve
 
 
 def ied(*arguments, stdin=None):
@@ -128,6 +134,39 @@ def test_a_wsdl_that_differs_is_told(tmp_path, bus):
         "'http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings' here",
     )
     assert contract.compare({}) == [f"the bus offers no operation {name}" for name in contract.EXPECTED]
+
+
+def https_certificate(folder):
+    """A key and a certificate for 127.0.0.1 that no machine trusts by itself, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "private")])
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
+    built = built.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+    built = built.add_extension(x509.BasicConstraints(True, None), True)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    certificate = built.sign(key, hashes.SHA256()).public_bytes(pem)
+    (folder / "tls.pem").write_bytes(certificate)
+    (folder / "tls.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return folder / "tls.pem", folder / "tls.key"
+
+
+def test_the_contract_is_checked_behind_a_private_ca_too(tmp_path):
+    certificate, key = https_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    bus = TestBus()
+    server = serve(bus)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    bus.url = bus.url.replace("http:", "https:")
+    try:
+        done = ied("init", "--bus", bus.url, "--code", bus.code, "--tls-ca", certificate, tmp_path / "device", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["contract"]["problems"] == []
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture
