@@ -299,8 +299,8 @@ class Bus:
         more = True
         while more and not self._stopping:
             outcome = await self._aside.run(lambda: reader.step(now))
-            for name, losses in outcome.files:
-                audit.event("file-rendered", name=name, losses=losses)
+            for made in outcome.files:
+                audit.event("file-rendered", **made._asdict())
             for day, reason in outcome.dead:
                 audit.event("dead-letter", reader=reader.name, meter=day.meter, date=day.date, reason=reason)
             await self._deliver(deliveries, now)

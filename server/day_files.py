@@ -57,11 +57,20 @@ Span = Day | Days
 
 
 class DayFile(NamedTuple):
-    """A day, or a period, rendered."""
+    """A day, or a period, rendered.
+
+    Attributes:
+        content: the file.
+        losses: what the format could not hold.
+        complete: whether every interval is there.
+        conflicts: each channel of which conflicting values are on file, with those intervals' ends in UTC seconds; the
+            file has the first value that came (decision 10).
+    """
 
     content: bytes
     losses: tuple[Item, ...]
     complete: bool
+    conflicts: tuple[tuple[ChannelKey, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +113,8 @@ class DayFiles:
         )
         rendered = self.adapter.render(_readings(current), options)
         complete = all(_is_complete(reading, start, end) for reading in current)
-        return DayFile(rendered.content, rendered.losses, complete)
+        conflicts = tuple((reading.channel.key, reading.conflicts) for reading in current if reading.conflicts)
+        return DayFile(rendered.content, rendered.losses, complete, conflicts)
 
     def days_held(self, span: Span) -> list[Day]:
         """Return the days of a period on which any of the meter's channels has a value now, ascending."""

@@ -26,17 +26,25 @@ BATCH = 500
 HOUR_MS = 3_600_000
 
 
+class Made(NamedTuple):
+    """A file put into the outbox: its name, how much its format could not hold, intervals with values in conflict."""
+
+    name: str
+    losses: int
+    conflicts: int
+
+
 class Outcome(NamedTuple):
     """What one step did, for the audit log.
 
     Attributes:
         entries: how many entries the cursor passed.
-        files: name and number of losses of each file put into the outbox.
+        files: each file put into the outbox.
         dead: days set aside, with the code and reason.
     """
 
     entries: int
-    files: tuple[tuple[str, int], ...] = ()
+    files: tuple[Made, ...] = ()
     dead: tuple[tuple[Day, str], ...] = ()
 
 
@@ -64,7 +72,7 @@ class DayFileReader:
         due = touched.keys() | overdue
         if not headers and not due:
             return Outcome(0)
-        items, losses, dead = [], [], []
+        items, made, dead = [], [], []
         for day in sorted(due):
             try:
                 file = self._files.render(day, reached)
@@ -78,12 +86,13 @@ class DayFileReader:
                 del waiting[day]
                 for item in self._revision(day, file.content, reached):
                     items.append(item)
-                    losses.append((item.name, len(file.losses)))
+                    conflicts = sum(len(ends) for _, ends in file.conflicts)
+                    made.append(Made(item.name, len(file.losses), conflicts))
         for day, reason in dead:
             letter = DeadLetter(self.name, f"{day.meter} {day.date}", reason, now_utc_ms)
             self._store.dead_letter(letter).result()
         self._store.advance(self.name, reached, _state(waiting), items).result()
-        return Outcome(len(headers), tuple(losses), tuple(dead))
+        return Outcome(len(headers), tuple(made), tuple(dead))
 
     def _touched(self, positions: Sequence[Position]) -> Iterator[tuple[Day, int]]:
         """Yield each day those entries touch, with its end in UTC seconds."""

@@ -15,6 +15,7 @@ import click
 
 from gridpost.errors import NotFound
 from gridpost.ports import Store
+from gridpost.units import format_utc
 
 from .. import config as configuration
 from ..day_files import Day, DayFiles, Days, Span, day_stem, days_stem
@@ -99,6 +100,7 @@ def _command(name: str, kind: Kind) -> click.Command:
         if not as_json:
             for item in written:
                 say_losses(item["file"], item["losses"])
+                say_losses(item["file"], [_told(conflict) for conflict in item["conflicts"]])
         text = [item["file"] for item in written] or ["no readings in that period"]
         done(as_json, {"files": written}, "\n".join(text))
 
@@ -141,4 +143,16 @@ def _write(kind: Kind, files: DayFiles, span: Span, out: Path) -> dict[str, Any]
     stem = day_stem(span) if isinstance(span, Day) else days_stem(span)
     path = out / f"{stem}.{kind.suffix}"
     write_whole(path, file.content)
-    return {"file": str(path), "complete": file.complete, "losses": [item.reason for item in file.losses]}
+    return {
+        "file": str(path),
+        "complete": file.complete,
+        "losses": [item.reason for item in file.losses],
+        "conflicts": [
+            {**key._asdict(), "interval_end_utc": format_utc(end)} for key, ends in file.conflicts for end in ends
+        ],
+    }
+
+
+def _told(conflict: Mapping[str, str]) -> str:
+    named = conflict["stream"] or conflict["reading_type"]
+    return f"channel {named}: conflicting values for {conflict['interval_end_utc']}; the first that came is used"

@@ -159,6 +159,21 @@ def test_csv_holds_what_was_recorded(enrol, record, run):
     assert block.ends_utc == tuple(MIDNIGHT + 1800 * number for number in (1, 2, 3))
 
 
+@pytest.mark.parametrize("kind", ["mv90", "nem12", "csv"])
+def test_conflicting_values_are_reported_beside_the_file(enrol, record, run, kind):
+    """DESIGN 4: exports use the current version and report conflicts."""
+    (channel,) = enrol(half_hourly())
+    record(channel, MIDNIGHT + 1800, ["1"] * 48)
+    record(channel, MIDNIGHT + 3600, ["2"])
+    (file,) = files(run(kind, "2025-03-01", "2025-03-01", "--json"))
+    named = {"usage_point": "NMI1", "meter": "NMI1", "stream": "E1", "reading_type": KWH_30}
+    assert file["conflicts"] == [{**named, "interval_end_utc": "2025-02-28T15:00:00Z"}]  # MIDNIGHT + 1 h
+    told = run(kind, "2025-03-01", "2025-03-01")
+    assert "channel E1: conflicting values for 2025-02-28T15:00:00Z; the first that came is used\n" in told.stderr
+    (other,) = files(run(kind, "2025-02-28", "2025-03-01", "--json"))
+    assert len(other["conflicts"]) == 1
+
+
 def test_mv90_is_a_file_for_each_day_with_readings(enrol, record, run):
     (channel,) = enrol(half_hourly())
     record(channel, MIDNIGHT + 1800, ["1"] * 48)

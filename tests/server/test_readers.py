@@ -55,7 +55,7 @@ class House:
 
     def files(self, now_utc: int) -> list[str]:
         """The names that a step makes."""
-        return [name for name, _ in self.step(now_utc).files]
+        return [made.name for made in self.step(now_utc).files]
 
     def deliver(self, delivery=None):
         return Deliveries("mv90", self.post_office.store, delivery or Directory(self.folder)).step(self.post_office.now)
@@ -130,7 +130,9 @@ def test_a_correction_makes_a_revision_and_a_conflict_none(house):
     house.record(channel, utc("2026-01-01T12:00"), ["5"])
     assert house.files(now + 60) == [], "the first stays current, so the bytes are equal"
     house.record(channel, utc("2026-01-01T12:00"), ["6"], (EDITED,))
-    assert house.files(now + 120) == ["M1_20260101_r02.mde"]
+    assert house.step(now + 120).files == (("M1_20260101_r02.mde", 1, 1),), (
+        "the quality is lost; one interval in conflict"
+    )
     assert house.values("M1_20260101_r02.mde")[0][47] == "6"
 
 
@@ -172,7 +174,7 @@ def test_years_of_backlog_are_taken_in_steps_without_a_gap(house):
     now = start + 26 * 86400
     first, second, third = house.step(now), house.step(now), house.step(now)
     assert (first.entries, second.entries, third.entries) == (BATCH, 600 - BATCH, 0)
-    made = [name for outcome in (first, second) for name, _ in outcome.files]
+    made = [name for outcome in (first, second) for name, *_ in outcome.files]
     newest = {name.split("_")[1]: name for name in made}
     assert sorted(newest) == [f"202601{day:02d}" for day in range(1, 26)]
     assert all(house.values(name) == [("1",) * 96] for name in newest.values())
@@ -285,7 +287,7 @@ def test_what_cannot_be_rendered_is_set_aside_and_nothing_waits_for_it(house):
     house.record(short, utc("2026-01-01T00:15"), ["2"] * 96)
     now = utc("2026-01-02T00:00")
     outcome = house.step(now)
-    assert [name for name, _ in outcome.files] == ["M2_20260101_r01.mde"]
+    assert [name for name, *_ in outcome.files] == ["M2_20260101_r01.mde"]
     ((day, reason),) = outcome.dead
     assert day == Day("x" * 30, utc("2026-01-01") // 86400)
     assert reason.startswith("cannot-represent: ")
@@ -320,7 +322,7 @@ def test_a_defect_at_one_meter_does_not_stop_the_others(house):
     store = house.post_office.store
     reader = DayFileReader("mv90", store, DayFiles(store, Broken(), {}, zone_of), grace_h=6)
     outcome = reader.step(utc("2026-01-02T00:00") * 1000)
-    assert [name for name, _ in outcome.files] == ["M2_20260101_r01.mde"]
+    assert [name for name, *_ in outcome.files] == ["M2_20260101_r01.mde"]
     ((day, reason),) = outcome.dead
     assert (day.meter, reason) == ("M1", "internal-error: ZeroDivisionError: a defect")
 
@@ -356,7 +358,7 @@ def test_readings_as_old_as_the_epoch_hold_nobody_up(house, zone, first_end):
     house.record(old, utc(first_end), ["1"])
     house.record(two, utc("2026-01-01T00:15"), ["1"] * 96)
     outcome = house.step(utc("2026-01-02T00:00"))
-    assert "M2_20260101_r01.mde" in [name for name, _ in outcome.files]
+    assert "M2_20260101_r01.mde" in [name for name, *_ in outcome.files]
     assert len(outcome.files) + len(outcome.dead) == 2
 
 
@@ -364,10 +366,10 @@ def test_a_channel_enrolled_while_the_reader_runs_is_followed(house):
     (one,) = house.enrol(testing.channel(1, meter="M1"))
     reader, now = house.reader(), utc("2026-01-02T00:00") * 1000
     house.record(one, utc("2026-01-01T00:15"), ["1"] * 96)
-    assert [name for name, _ in reader.step(now).files] == ["M1_20260101_r01.mde"]
+    assert [name for name, *_ in reader.step(now).files] == ["M1_20260101_r01.mde"]
     (two,) = house.enrol(testing.channel(2, meter="M2"), serial="IED-2")
     house.record(two, utc("2026-01-01T00:15"), ["1"] * 96)
-    assert [name for name, _ in reader.step(now).files] == ["M2_20260101_r01.mde"]
+    assert [name for name, *_ in reader.step(now).files] == ["M2_20260101_r01.mde"]
 
 
 class Refuses:
