@@ -203,7 +203,7 @@ class CannotRepresent(PeerFault):
 
 
 class ConfigInvalid(PeerFault):
-    """The configuration file has an unknown key, a missing one, or a value of the wrong kind."""
+    """The configuration or command line has an unknown key, a missing one, or a value that cannot be used here."""
 
     code = "config-invalid"
 

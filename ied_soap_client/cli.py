@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from gridpost.errors import GridpostError
+from gridpost.errors import FileUnwritable, GridpostError
 
 from . import journal
 
@@ -36,6 +36,10 @@ def main() -> None:
         group(prog_name="gridpost-ied")
     except GridpostError as error:
         journal.report(error)
+        sys.exit(1)
+    except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
+        where = f"{error.filename}: " if error.filename else ""
+        journal.report(FileUnwritable(f"{where}{error.strerror or error}"))
         sys.exit(1)
 
 

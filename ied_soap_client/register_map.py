@@ -28,7 +28,6 @@ SUNS = (0x5375, 0x6E53)
 CHAIN_END = 0xFFFF
 
 _NOT_IMPLEMENTED_ACC32 = 0x8000_0000
-_NOT_IMPLEMENTED_SCALE = -0x8000
 _LARGEST_SCALE = 10  # sunssf is -10..10 by the SunSpec information model; anything else is not a scale factor
 
 

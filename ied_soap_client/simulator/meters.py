@@ -16,13 +16,14 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from gridpost.errors import ConfigInvalid
+
 from . import load
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 UNITS_PER_PORT = 247
 BASE = 40000
-_MODEL = BASE + 2 + 68  # behind "SunS" and the common model
 _COS_PHI = 95  # percent: reactive energy is a fixed share of the active
 
 
@@ -53,13 +54,22 @@ def words(seed: int, meter: int, utc_ms: int) -> list[int]:
 
 
 async def start(count: int, host: str, port: int, seed: int, time: Timescale) -> tuple[Simulated, ...]:
-    """Start the servers and return where each meter answers; with port 0 free ones are taken."""
+    """Start the servers and return where each meter answers; with port 0 free ones are taken.
+
+    Raises:
+        ConfigInvalid: a port is taken, or the address is none of this machine's.
+    """
     meters: list[Simulated] = []
     for first in range(1, count + 1, UNITS_PER_PORT):
         numbers = range(first, min(count, first + UNITS_PER_PORT - 1) + 1)
-        chosen = port + (first - 1) // UNITS_PER_PORT if port else _free_port(host)
         devices = [_device(unit, number, seed, time) for unit, number in enumerate(numbers, 1)]
-        await ModbusTcpServer(devices, address=(host, chosen)).serve_forever(background=True)
+        chosen = port + (first - 1) // UNITS_PER_PORT if port else 0
+        try:
+            chosen = chosen or _free_port(host)
+            await ModbusTcpServer(devices, address=(host, chosen)).serve_forever(background=True)
+        except (OSError, RuntimeError):  # RuntimeError is pymodbus's, without the cause
+            why = "the port is taken, not allowed, or the address is none of this machine's"
+            raise ConfigInvalid(f"cannot listen on {host}:{chosen}: {why}") from None
         meters += [Simulated(serial(number), chosen, unit) for unit, number in enumerate(numbers, 1)]
     return tuple(meters)
 

@@ -4,6 +4,7 @@ import datetime
 import ipaddress
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -302,3 +303,22 @@ def test_which_point_a_channel_is(enrolled):
     wrong = settings.Meter(id="M1", points={"B1": "TotVAhExp"})
     with pytest.raises(ConfigInvalid, match="another unit"):
         settings.points(wrong, settings.channels(config))
+
+
+def test_a_simulator_whose_port_is_taken_says_so():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = ied("simulate", "--port", port)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error[config-invalid]: cannot listen on 127.0.0.1:{port}: ")
+    elsewhere = ied("simulate", "--host", "192.0.2.1")  # TEST-NET-1: no machine's own address
+    assert (elsewhere.returncode, "Traceback" in elsewhere.stderr) == (1, False)
+
+
+def test_a_disk_error_no_command_expects_is_one_line(tmp_path, bus, device):
+    (device.folder / "ied.csr").mkdir()
+    done = ied("init", "--bus", bus.url, "--code", bus.code, device.folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error[file-unwritable]: {device.folder / 'ied.csr'}: ")
