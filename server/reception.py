@@ -35,6 +35,7 @@ from .audit import Audit
 
 T = TypeVar("T")
 _DEFAULT_NOUN = "MeterReadings"
+SEQUENCES_KEPT = 32  # of each sender; a copied spool uses its numbers within a few messages of the original
 UNABLE_MS = 30_000  # as long as Retry-After asks devices to wait
 
 
@@ -75,12 +76,34 @@ class Post:
     limits: Limits
 
 
+class Sequences:
+    """Which message last used which sequence number, of each sender, since this process started (decision 19).
+
+    Gaps and late numbers say nothing; one number under two message ids says that a device or its spool was copied.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was seen."""
+        self._seen: dict[str, dict[int, str]] = {}
+
+    def reused(self, sender: str, sequence: int | None, message_id: str) -> str:
+        """Note a recorded message's number; return the other message id that has it, empty when none is known."""
+        if sequence is None:
+            return ""
+        seen = self._seen.setdefault(sender, {})
+        first = seen.setdefault(sequence, message_id)
+        if len(seen) > SEQUENCES_KEPT:
+            del seen[next(iter(seen))]
+        return "" if first == message_id else first
+
+
 class Reception:
     """`receive` and what it needs."""
 
     def __init__(self, post: Post, audit: Audit, worker: Worker) -> None:
         """All three live as long as the bus."""
         self._post, self._audit, self._worker = post, audit, worker
+        self._sequences = Sequences()
         self.received = 0  # messages so far, taken or refused
         self._failed_utc_ms: int | None = None  # when we last could not take one; None once one was recorded
 
@@ -135,6 +158,12 @@ class Reception:
             "recorded", sender=opened.sender, message_id=message_id, peer=arrival.peer,
             size=len(opened.raw), digest=opened.content_digest.hex(),
         )  # fmt: skip
+        other = self._sequences.reused(opened.sender, entry.sequence, message_id)
+        if other:
+            self._audit.event(
+                "alarm", code="sequence-reused", sender=opened.sender, message_id=message_id,
+                sequence=entry.sequence, other_message_id=other, peer=arrival.peer,
+            )  # fmt: skip
         return Reply(200, receipt)
 
     def _receipt_maker(self, opened: Opened) -> Callable[[Position, bytes, int, Counts], bytes]:
@@ -170,6 +199,11 @@ class Reception:
             error.code, arrival.peer, error.detail or error.reason,
             verified=True, source=envelope.claimed_source, message_id=envelope.claimed_message_id,
         )  # fmt: skip
+        if isinstance(error, MessageIdReused):  # DESIGN 4: it alarms, too
+            self._audit.event(
+                "alarm", code=error.code, sender=envelope.claimed_source, message_id=envelope.claimed_message_id,
+                peer=arrival.peer,
+            )  # fmt: skip
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
             return Reply(500, self._seal(body, now))

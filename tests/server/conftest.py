@@ -83,10 +83,14 @@ class PostOffice:
         self.store.bind_certificate(serial, serial.encode().ljust(32), signer.certificate)
         return signer
 
-    def receive(self, raw: bytes, transport=check.HTTP, soap_action: str = ""):
+    def reception(self) -> Reception:
         post = Post("bus", self.signer, self.store, self.clock, zone_of, DEVICE_LIMITS)
-        reception = Reception(post, self.audit, self.worker)
-        return asyncio.run(reception.receive(raw, Arrival(transport, "192.0.2.7:49152", soap_action)))
+        return Reception(post, self.audit, self.worker)
+
+    def receive(self, raw: bytes, transport=check.HTTP, soap_action: str = "", reception=None):
+        """Take one message, at a door opened for it alone unless `reception` is given."""
+        door = reception or self.reception()
+        return asyncio.run(door.receive(raw, Arrival(transport, "192.0.2.7:49152", soap_action)))
 
     def answer(self, reply) -> exchange.Answer:
         return exchange.open_answer(reply.body, exchange.Trust(self.ca.der))

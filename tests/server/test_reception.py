@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from time import monotonic
@@ -12,6 +13,7 @@ from time import monotonic
 import pytest
 from cryptography.hazmat.primitives import serialization
 from gridpost.server.enrolment import Subject
+from gridpost.server.reception import SEQUENCES_KEPT, Sequences
 from gridpost.server.store import open_store
 from gridpost.server.worker import IN_REACTOR_BYTES, RESTS, Aside, ReactorWorker
 from lxml import etree
@@ -152,6 +154,29 @@ def test_other_content_under_a_known_id_is_refused_signed(post_office, meter):
     assert refusal.content_digest == sha256(messages.encode(message("m-1", ["9.5"]))).digest()
     assert entries(post_office) == 1
     assert post_office.events("refused")[-1]["code"] == "message-id-reused"
+    (alarm,) = post_office.events("alarm")
+    assert (alarm["code"], alarm["sender"], alarm["message_id"]) == ("message-id-reused", "IED-1", "m-1")
+
+
+def test_one_sequence_under_two_ids_is_taken_and_alarms(post_office, meter):
+    """Decision 19: gaps, late numbers and repeats do not."""
+    door = post_office.reception()
+    for message_id, sequence in (("a", 1), ("b", 5), ("c", 2), ("b", 5), ("d", 5), ("foreign", None), ("other", None)):
+        made = message(message_id)
+        made = replace(made, header=replace(made.header, sequence=sequence))
+        assert post_office.receive(testing.sealed(made, meter), reception=door).status == 200
+    (alarm,) = post_office.events("alarm")
+    assert (alarm["code"], alarm["sender"], alarm["sequence"]) == ("sequence-reused", "IED-1", 5)
+    assert (alarm["message_id"], alarm["other_message_id"]) == ("d", "b")
+    assert entries(post_office) == 6
+
+
+def test_of_each_sender_the_last_sequences_are_kept_only():
+    seen = Sequences()
+    assert all(seen.reused("IED-1", number, f"m-{number}") == "" for number in range(SEQUENCES_KEPT + 1))
+    assert seen.reused("IED-1", 1, "copy") == "m-1"
+    assert seen.reused("IED-2", 1, "own") == ""
+    assert seen.reused("IED-1", 0, "late") == "", "forgotten"
 
 
 def test_two_ieds_may_use_one_message_id(post_office, meter):
