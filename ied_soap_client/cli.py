@@ -120,8 +120,7 @@ def status(file: Path, as_json: bool) -> None:
     )  # fmt: skip
     if not as_json:
         for message in found["messages"]:
-            if message["state"] == "refused":
-                click.echo(f"refused {message['message_id']} [{message['code']}]: {message['reason']}")
+            click.echo("".join(f"{line}\n" for line in journal.refused(message)), nl=False)
         if found["last_receipt"]:
             click.echo("last receipt {message_id} at {recorded_at}".format(**found["last_receipt"]))
 

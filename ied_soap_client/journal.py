@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gridpost import units
 from gridpost.errors import GridpostError, explained
@@ -49,3 +50,20 @@ def answer(values: Mapping[str, object], as_json: bool, text: str) -> None:
 def report(error: GridpostError) -> None:
     """Print an error to standard error: code, reason, each item on a line, what to do."""
     print(explained(error), file=sys.stderr)
+
+
+def findings(reason: str, items: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return each finding of a refusal as a line: where, what, code; none when there is only what `reason` says."""
+    return [
+        f"  {item['path'] + ': ' if item['path'] else ''}{item['reason']} [{item['code']}]"
+        for item in items
+        if (item["path"], item["reason"]) != ("", reason)
+    ]
+
+
+def refused(message: Mapping[str, Any]) -> list[str]:
+    """Return a message of the spool's status as lines: what was refused and every finding; none when it just waits."""
+    if message["state"] != "refused":
+        return []
+    head = f"refused {message['message_id']} [{message['code']}]: {message['reason']}"
+    return [head, *findings(message["reason"], message["items"])]

@@ -21,6 +21,7 @@ from gridpost.model import (
     IntervalBlock,
     Readings,
     Receipt,
+    Refusal,
     RegisterReading,
 )
 
@@ -145,18 +146,19 @@ class Outgoing:
         with self._spool.transaction() as db:
             db.execute("UPDATE message SET not_before_utc_ms = ? WHERE id = ?", (not_before_utc_ms, message_id))
 
-    def refuse(self, message_id: str, code: str, reason: str) -> None:
-        """Set a message aside: the bus will not take it as it is (decision 20)."""
+    def refuse(self, message_id: str, refusal: Refusal) -> None:
+        """Set a message aside with every finding: the bus will not take it as it is (decision 20)."""
         with self._spool.transaction() as db:
             db.execute(
-                "UPDATE message SET state = 'refused', code = ?, reason = ? WHERE id = ?", (code, reason, message_id)
+                "UPDATE message SET state = 'refused', code = ?, reason = ?, items = ? WHERE id = ?",
+                (refusal.code, refusal.reason, json.dumps(refusal.items), message_id),
             )
 
     def retry(self) -> int:
         """Put all refused messages back into the queue, Body unchanged; return how many."""
         with self._spool.transaction() as db:
             return db.execute(
-                "UPDATE message SET state = 'pending', not_before_utc_ms = 0, code = '', reason = ''"
+                "UPDATE message SET state = 'pending', not_before_utc_ms = 0, code = '', reason = '', items = '[]'"
                 " WHERE state = 'refused'"
             ).rowcount
 

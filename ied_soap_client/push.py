@@ -160,7 +160,7 @@ class Pusher:
 
     def _refused(self, message: Pending, refusal: Refusal, attempt: bytes) -> Outcome:
         if refusal.retry in (NEVER, AFTER_FIX):
-            self._outgoing.refuse(message.id, refusal.code, refusal.reason)
+            self._outgoing.refuse(message.id, refusal)
             self._say("refused", message_id=message.id, code=refusal.code, reason=refusal.reason)
             return Outcome.REFUSED
         if refusal.code in _CLOCK_CODES and refusal.signature_digest == attempt:

@@ -25,7 +25,7 @@ from gridpost.errors import ConfigInvalid, StoreUnavailable
 from gridpost.model import ChannelKey, EndDeviceEvent, Qualities, Quality
 
 from .register_map import CLOCK_CHANGED, Stand
-from .spool_schema import SCHEMA, VERSION
+from .spool_schema import SCHEMA, UPGRADES, VERSION
 
 BUSY_MS = 5000
 
@@ -87,10 +87,10 @@ class Spool:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise ConfigInvalid(f"{path} was written by a newer Gridpost (spool version {version} > {VERSION})")
-            if version == 0:
-                for statement in SCHEMA:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version={VERSION}")
+            missing = [step for number, steps in UPGRADES.items() if number > version for step in steps]
+            for statement in missing if version else SCHEMA:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version={VERSION}")
 
     def close(self) -> None:
         """Close the file."""
@@ -209,10 +209,13 @@ class Spool:
         ((waiting, kept),) = self.rows(counts)
         ((events,),) = self.rows("SELECT count(*) FROM event")
         ((receipts,),) = self.rows("SELECT count(*) FROM receipt")
-        columns = "id, sequence, noun, state, attempts, made_utc_ms, code, reason"
-        messages = self.rows(f"SELECT {columns} FROM message ORDER BY sequence")
-        names = ("message_id", "sequence", "noun", "state", "attempts", "made_utc", "code", "reason")
-        listed = [dict(zip(names, (*row[:5], units.format_utc_ms(row[5]), *row[6:]), strict=True)) for row in messages]
+        columns = "id, sequence, noun, state, attempts, code, reason, made_utc_ms, items"
+        names = ("message_id", "sequence", "noun", "state", "attempts", "code", "reason")
+        listed: list[dict[str, object]] = [
+            dict(zip(names, row, strict=True))
+            | {"made_utc": units.format_utc_ms(made_utc_ms), "items": [_item(*item) for item in json.loads(items)]}
+            for *row, made_utc_ms, items in self.rows(f"SELECT {columns} FROM message ORDER BY sequence")
+        ]
         newest = "SELECT message_id, partition, seq, recorded_at_utc_ms FROM receipt ORDER BY recorded_at_utc_ms DESC"
         last = self.rows(f"{newest} LIMIT 1")
         return {
@@ -284,6 +287,10 @@ def qualities_of(text: str) -> Qualities:
 def qualities_text(qualities: Qualities) -> str:
     """Write qualities as the spool keeps them."""
     return json.dumps(qualities)
+
+
+def _item(code: str, reason: str, path: str) -> dict[str, str]:
+    return {"code": code, "reason": reason, "path": path}
 
 
 def _event_text(event: EndDeviceEvent) -> str:

@@ -3,7 +3,7 @@
 Changed only by raising VERSION and upgrading in spool.py.
 """
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = (
     """CREATE TABLE channel (
@@ -53,7 +53,8 @@ SCHEMA = (
         not_before_utc_ms INTEGER NOT NULL DEFAULT 0,  -- not sent again before
         attempts INTEGER NOT NULL DEFAULT 0,
         code TEXT NOT NULL DEFAULT '',       -- of the refusal
-        reason TEXT NOT NULL DEFAULT ''
+        reason TEXT NOT NULL DEFAULT '',
+        items TEXT NOT NULL DEFAULT '[]'     -- of the refusal: JSON [[code, reason, path], ...]
     )""",
     """CREATE TABLE receipt (
         message_id TEXT PRIMARY KEY,
@@ -72,3 +73,6 @@ SCHEMA = (
     # sequence; proven_row: the last reading id up to which the clock is known right; clock_offset_ms: bus minus ours
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL)",
 )
+
+# Version -> what makes it of the one before.
+UPGRADES = {2: ("ALTER TABLE message ADD COLUMN items TEXT NOT NULL DEFAULT '[]'",)}

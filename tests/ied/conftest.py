@@ -110,7 +110,8 @@ class TestBus:
         return 200, sealed, {}
 
     def refuse(self, error: PeerFault, content: bytes, signature: bytes, now: int, signer: KeySigner | None = None):
-        refusal = Refusal(error.code, error.retry, error.reason, content, signature, now)
+        items = tuple((item.code, item.reason, item.path) for item in error.items)
+        refusal = Refusal(error.code, error.retry, error.reason, content, signature, now, items)
         body = answers.encode_refusal(refusal, error.soap_fault, "MeterReadings")
         return 500, exchange.seal(body, signer or self.signer, now), {}
 

@@ -227,9 +227,12 @@ def test_push_without_a_bus_keeps_the_readings_and_says_so(bus, device):
 def test_a_refused_message_is_listed_and_retried_after_the_cause_is_gone(bus, device):
     (first,) = ends(1)
     channels, bus.channels = bus.channels, ()
-    done = ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,"))
+    done = ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,", f"B1,{first},1,"))
     assert (done.returncode, "error[refused]" in done.stderr) == (1, True)
-    assert "readings-refused" in ied("status", "--config", device.file).stdout
+    status = ied("status", "--config", device.file).stdout
+    (message,) = json.loads(ied("status", "--config", device.file, "--json").stdout)["messages"]
+    assert [item["code"] for item in message["items"]] == ["unknown-channel"] * 2, "each channel is one finding"
+    assert all(f"  {item['path']}: {item['reason']} [unknown-channel]\n" in status for item in message["items"])
     bus.channels = channels
     retried = ied("retry", "--config", device.file, "--json")
     assert retried.returncode == 0

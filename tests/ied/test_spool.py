@@ -1,5 +1,6 @@
 """The spool: what is recorded is sent, what is receipted is forgotten, and nothing else ever is."""
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -17,7 +18,7 @@ from lxml import etree
 
 from gridpost import messages
 from gridpost.errors import ConfigInvalid, StoreUnavailable
-from gridpost.model import ChannelKey, Counts, EndDeviceEvent, Position, Quality, Receipt
+from gridpost.model import ChannelKey, Counts, EndDeviceEvent, Position, Quality, Receipt, Refusal
 
 KEY = ChannelKey("UP1", "M1", "E1", "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0")
 T0 = 1_772_323_200
@@ -117,14 +118,20 @@ def test_refused_is_set_aside_and_retried_with_the_same_body(spool, draft):
     outgoing.cut(draft)
     first = outgoing.next_pending(0)
     outgoing.attempted(first.id)
-    outgoing.refuse(first.id, "readings-refused", "off the grid")
+    items = (("readings-refused", "off the grid", "/a/b[1]"), ("readings-refused", "unknown channel", ""))
+    outgoing.refuse(first.id, Refusal("readings-refused", "after-fix", "2 findings", b"", b"", 0, items))
     spool.record(Batch(rows=[row(2)]))
     outgoing.cut(draft)
     assert outgoing.next_pending(0).id == "id-2", "the queue goes on"
     status = spool.status()
     assert (status["messages_refused"], status["messages_pending"], status["readings_waiting"]) == (1, 1, 2)
     assert status["messages"][0]["code"] == "readings-refused"
+    assert status["messages"][0]["items"] == [
+        {"code": "readings-refused", "reason": "off the grid", "path": "/a/b[1]"},
+        {"code": "readings-refused", "reason": "unknown channel", "path": ""},
+    ]
     assert outgoing.retry() == 1
+    assert spool.status()["messages"][0]["items"] == []
     again = outgoing.next_pending(0)
     assert (again.id, again.body, again.attempts) == (first.id, first.body, 1)
 
@@ -266,3 +273,22 @@ def test_a_kill_at_any_moment_leaves_rows_and_stand_together(tmp_path):
         ((count, highest),) = spool.rows("SELECT count(*), max(end_utc) FROM reading")
         assert stand.raw == count == highest >= last, "each row with its stand, and none announced is missing"
         spool.close()
+
+
+def test_a_spool_of_version_1_is_brought_up_and_keeps_what_it_holds(tmp_path):
+    file = tmp_path / "old.db"
+    Spool(file).close()
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.execute("ALTER TABLE message DROP COLUMN items")  # version 1 was this schema without it
+        db.execute(
+            "INSERT INTO message (id, sequence, noun, body, digest, made_utc_ms, state, code, reason)"
+            " VALUES ('m', 1, 'MeterReadings', x'00', x'00', 0, 'refused', 'readings-refused', '3 findings')"
+        )
+        db.execute("PRAGMA user_version=1")
+    for _ in range(2):
+        opened = Spool(file)
+        (message,) = opened.status()["messages"]
+        opened.close()
+        assert (message["reason"], message["items"]) == ("3 findings", [])
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
