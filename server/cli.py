@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Entry] = {
     "init": Entry("init", "Write a new bus's configuration, keys and database."),
     "serve": Entry("serve", "Run the bus."),
     "status": Entry("status", "Count what the bus holds and show how far each reader is."),
+    "dead-letters": Entry("dead_letters", "List what could not be written or delivered, and try it again."),
     "migrate": Entry("migrate", "Bring the store's schema up, or back down."),
     "backup": Entry("backup", "Copy the store, beside a running bus."),
     "restore": Entry("restore", "Put a backup in the store's place."),

@@ -3,7 +3,7 @@
 In: entries behind the cursor. Out: rendered files with a stable name, put into the outbox together with the cursor in
 one transaction, so a crash at any line repeats a step or none. Then `Deliveries` carries the outbox out, at least once,
 idempotent by name. A reader holds no state but what `cursor` returns. What cannot be rendered is set aside as a dead
-letter until new data touches it: nothing blocks the log.
+letter until new data touches it, or `gridpost dead-letters --retry` asks for it: nothing blocks the log.
 
 `DayFileReader` writes a file a meter and day (decision 22): when the day is complete or some hours after its end, and
 again as the next revision when a later entry changes its bytes.
@@ -12,14 +12,16 @@ again as the next revision when a later entry changes its bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
 
 from gridpost.errors import GridpostError, Internal, PeerFault, StoreUnavailable
 from gridpost.model import Channel, DataVersion, Position
 from gridpost.ports import Delivery, OutboxItem
+from gridpost.units import seconds_of
 
-from .day_files import Day, DayFiles, day_stem
+from .day_files import DAY_S, Day, DayFiles, day_stem
 from .store import DeadLetter, SqlStore
 
 BATCH = 500
@@ -66,10 +68,11 @@ class DayFileReader:
         version, state = self._store.cursor(self.name)
         headers = self._store.entries(version, BATCH)
         reached = {**version, **{header.position.partition: header.position.seq for header in headers}}
-        touched = dict(self._touched([header.position for header in headers]))
+        letters = {one.subject: one.reason for one in self._store.dead_letters() if one.reader == self.name}
+        touched = dict(self._touched([header.position for header in headers])) | self._again(letters)
         waiting = _waiting(state) | touched
         overdue = {day for day, end_utc in waiting.items() if now_utc_ms >= end_utc * 1000 + self._grace_ms}
-        due = touched.keys() | overdue
+        due = set(touched) | overdue
         if not headers and not due:
             return Outcome(0)
         items, made, dead = [], [], []
@@ -89,9 +92,11 @@ class DayFileReader:
                     conflicts = sum(len(ends) for _, ends in file.conflicts)
                     made.append(Made(item.name, len(file.losses), conflicts))
         for day, reason in dead:
-            letter = DeadLetter(self.name, f"{day.meter} {day.date}", reason, now_utc_ms)
-            self._store.dead_letter(letter).result()
+            self._store.dead_letter(DeadLetter(self.name, _subject(day), reason, now_utc_ms)).result()
         self._store.advance(self.name, reached, _state(waiting), items).result()
+        settled = sorted(letters.keys() & {_subject(day) for day in due - {day for day, _ in dead}})
+        if settled:
+            self._store.forget_dead_letters(self.name, settled).result()
         return Outcome(len(headers), tuple(made), tuple(dead))
 
     def _touched(self, positions: Sequence[Position]) -> Iterator[tuple[Day, int]]:
@@ -100,6 +105,15 @@ class DayFileReader:
             channel = self._channel(block.channel_id)
             for day in self._files.days(channel, block):
                 yield day, self._files.bounds(channel, day)[1]
+
+    def _again(self, letters: Mapping[str, str]) -> dict[Day, int]:
+        """Return the days that somebody wants tried again, each with its end; they are those without a reason."""
+        again = {}
+        for subject in (subject for subject, reason in letters.items() if not reason):
+            meter, _, date = subject.rpartition(" ")
+            day = Day(meter, seconds_of(datetime.strptime(f"{date}Z", "%Y%m%d%z")) // DAY_S)
+            again[day] = max((self._files.bounds(channel, day)[1] for channel in self._files.channels(day)), default=0)
+        return again
 
     def _channel(self, number: int) -> Channel:
         """Return a channel; what is used of it here, meter and zone, never changes, so all are asked for once."""
@@ -121,6 +135,10 @@ def _waiting(state: Mapping[str, object]) -> dict[Day, int]:
     waiting = state.get("waiting", [])
     assert isinstance(waiting, list)
     return {Day(meter, number): end_utc for meter, number, end_utc in waiting}
+
+
+def _subject(day: Day) -> str:
+    return f"{day.meter} {day.date}"
 
 
 def _state(waiting: Mapping[Day, int]) -> Mapping[str, object]:

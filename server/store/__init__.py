@@ -164,6 +164,23 @@ class SqlStore(Reading, Enrolments, Archive):
         """
         return self._do(lambda connection: outbox.give_up(connection, letter))
 
+    def forget_dead_letters(self, reader: str, subjects: Sequence[str]) -> Future[None]:
+        """Take dead letters away whose day was written after all.
+
+        The future raises:
+            StoreUnavailable: not taken away.
+        """
+        return self._do(lambda connection: outbox.forget(connection, reader, subjects))
+
+    def retry_dead_letters(self) -> int:
+        """Let all dead letters be tried again by the running bus; return how many. For commands beside it.
+
+        Raises:
+            StoreUnavailable: nothing was changed.
+        """
+        with self._change() as connection:
+            return outbox.try_again(connection)
+
     def add_refusals(self, counts: Mapping[str, int]) -> Future[None]:
         """Add refusals counted by error code.
 

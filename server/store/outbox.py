@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
 from gridpost.errors import NotFound
 from gridpost.model import DataVersion
@@ -34,7 +34,10 @@ class Rendered(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """What was given up and waits for a person; `subject`: a file's name, or partition:seq of an entry."""
+    """What was given up and waits for a person.
+
+    `subject`: a file's name, or meter and ``YYYYMMDD`` of a day. Without a `reason` it is to be tried again.
+    """
 
     reader: str
     subject: str
@@ -129,12 +132,24 @@ def delivered(connection: Connection, key: tuple[str, str], place: str, at_utc_m
 
 
 def give_up(connection: Connection, letter: DeadLetter) -> None:
-    """File a dead letter; a file of that name is no longer pending. A subject already given up stays as it is."""
-    same = select(dead_letter.c.id).where(
-        dead_letter.c.reader == letter.reader, dead_letter.c.subject == letter.subject
-    )
-    if connection.execute(same).first() is None:
+    """File a dead letter; a file of that name is no longer pending. One already given up stays, unless tried again."""
+    same = (dead_letter.c.reader == letter.reader, dead_letter.c.subject == letter.subject)
+    connection.execute(delete(dead_letter).where(*same, dead_letter.c.reason == ""))
+    if connection.execute(select(dead_letter.c.id).where(*same)).first() is None:
         connection.execute(insert(dead_letter), letter._asdict())
+
+
+def try_again(connection: Connection) -> int:
+    """Let all dead letters be tried again and return how many: files wait anew, days are marked for their reader."""
+    queued = exists().where(outbox.c.reader == dead_letter.c.reader, outbox.c.name == dead_letter.c.subject)
+    files = connection.execute(delete(dead_letter).where(queued)).rowcount
+    return files + connection.execute(update(dead_letter).values(reason="")).rowcount
+
+
+def forget(connection: Connection, reader: str, subjects: Sequence[str]) -> None:
+    """Take those dead letters away: what they name is done."""
+    for subject in subjects:
+        connection.execute(delete(dead_letter).where(dead_letter.c.reader == reader, dead_letter.c.subject == subject))
 
 
 def dead_letters(connection: Connection) -> list[DeadLetter]:
@@ -152,7 +167,7 @@ def add_refusals(connection: Connection, counts: Mapping[str, int]) -> None:
 
 
 def status(connection: Connection) -> Status:
-    """Return the store's counts; costs the same at any size of the log."""
+    """Return the store's counts: kept sums and ends of the log, so that no entry or reading is walked over."""
     held = connection.execute(select(partition)).all()
     newest = [_newest(connection, row.partition) for row in held]
     counts = {row.partition: entry_count(connection, row.partition) for row in held}

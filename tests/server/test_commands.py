@@ -278,6 +278,29 @@ def test_status_counts_what_is_there(busy):
     assert busy.json("ied", "show", "IED-1")["last_entry"] == "0:0"
 
 
+def test_dead_letters_are_listed_and_asked_for_again_beside_the_running_bus(make_bus):
+    bus = make_bus(mv90={"poll_s": 1}).start()
+    assert bus.json("dead-letters") == {"dead_letters": [], "retried": 0}
+    (bus.folder / "mv90").mkdir(exist_ok=True)
+    taken = bus.folder / "mv90" / "M1_20260101_r01.mde"
+    taken.write_bytes(b"somebody's")
+    device = bus.enrol("IED-1", channel_table("M1"))
+    bus.wire.post(device.seal(device.payload("m-1", ["1.5"] * 96, first_end=1767225600 + 900)))
+    end = time.monotonic() + 20
+    while not (letters := bus.json("dead-letters")["dead_letters"]) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [(one["reader"], one["subject"], one["reason"][:14]) for one in letters] == [
+        ("mv90", taken.name, "already-exists")
+    ]
+    assert taken.name in bus.run("dead-letters").stdout
+    taken.unlink()
+    assert bus.json("dead-letters", "--retry")["retried"] == 1
+    while not taken.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert taken.read_bytes() != b"somebody's"
+    assert bus.json("dead-letters")["dead_letters"] == []
+
+
 def test_a_second_serve_on_one_store_is_refused_and_the_first_goes_on(busy):
     said = failed(busy.run("serve"), "store-unavailable")
     assert str(busy.process.pid) in said

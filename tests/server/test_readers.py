@@ -425,3 +425,50 @@ def test_a_meter_id_too_long_for_a_file_name_holds_nobody_up(house):
     house.step(utc("2026-01-02T00:00"))
     assert [bool(sent.reason) for sent in house.deliver()] in ([True, False], [False, True])
     assert [path.name for path in house.folder.iterdir()] == ["M2_20260101_r01.mde"]
+
+
+# --- dead letters, tried again ---------------------------------------------------------------------------------------
+
+
+def test_a_day_set_aside_is_written_once_its_cause_is_mended_and_somebody_asks(house):
+    """A recorder id of the site table that MDEF cannot hold; the table is then mended."""
+    (channel,) = house.enrol(testing.channel(1, meter="M 1"))
+    house.sites = {channel.key: Site(channel.key, custid="C" * 100, recid="REC")}
+    house.record(channel, utc("2026-01-01T00:15"), ["1"] * 96)
+    now, store = utc("2026-01-02T00:00"), house.post_office.store
+    assert len(house.step(now).dead) == 1
+    assert store.retry_dead_letters() == 1
+    assert len(house.step(now).dead) == 1, "it fails again ..."
+    (letter,) = store.dead_letters()
+    assert (letter.subject, letter.reason[:16]) == ("M 1 20260101", "cannot-represent")
+    house.sites = {}
+    assert house.files(now) == [], "... and by itself nobody tries"
+    assert store.retry_dead_letters() == 1
+    assert house.files(now) == ["M%201_20260101_r01.mde"]
+    assert store.dead_letters() == []
+
+
+def test_a_file_set_aside_is_delivered_once_its_cause_is_mended_and_somebody_asks(house):
+    two_files(house)
+    house.folder.mkdir()
+    theirs = house.folder / "M1_20260101_r01.mde"
+    theirs.write_bytes(b"somebody's")
+    house.deliver()
+    theirs.unlink()
+    assert list(house.deliver()) == []
+    store = house.post_office.store
+    assert store.retry_dead_letters() == 1
+    assert [sent.name for sent in house.deliver()] == ["M1_20260101_r01.mde"]
+    assert store.dead_letters() == []
+
+
+def test_new_data_that_make_a_day_whole_take_its_dead_letter_away(house):
+    (channel,) = house.enrol(testing.channel(1))
+    house.sites = {channel.key: Site(channel.key, custid="C" * 100, recid="REC")}
+    house.record(channel, utc("2026-01-01T00:15"), ["1"] * 95)
+    house.step(utc("2026-01-02T06:00"))
+    assert len(house.post_office.store.dead_letters()) == 1
+    house.sites = {}
+    house.record(channel, utc("2026-01-02T00:00"), ["1"])
+    assert house.files(utc("2026-01-02T06:00")) == ["M1_20260101_r01.mde"]
+    assert house.post_office.store.dead_letters() == []
