@@ -142,32 +142,47 @@ class Reception:
         return envelope, enrolment, exchange.verify(envelope, enrolment)
 
     async def _admit(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> Reply:
-        message_id = opened.message.header.message_id
-        stored = self._post.store.find(opened.sender, message_id)
-        if stored:
+        """Record a message, or give a repeat its receipt (ADR 0010: the writer looks for repeats anyway).
+
+        A repeat is never judged: what speaks against it now, or keeps us from recording it, counts only when its id is
+        not on file (decision 2).
+        """
+        try:
+            receipt, is_new = await self._record(opened, enrolment, arrival, now)
+        except GridpostError:
+            stored = self._post.store.find(opened.sender, opened.message.header.message_id)
+            if stored is None:
+                raise
             if stored.content_digest != opened.content_digest:
-                raise MessageIdReused(detail=f"{opened.sender} {message_id}")
-            self._audit.event("repeat", sender=opened.sender, message_id=message_id, peer=arrival.peer)
-            return Reply(200, stored.receipt)
-        check_moment(opened, enrolment, arrival.transport, now)
-        rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
-        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened)
-        receipt = await self._worker.recorded(lambda: self._post.store.record(entry, rows, make_receipt))
-        self._failed_utc_ms = None
-        self._audit.event(
-            "recorded", sender=opened.sender, message_id=message_id, peer=arrival.peer,
-            size=len(opened.raw), digest=opened.content_digest.hex(),
-        )  # fmt: skip
-        other = self._sequences.reused(opened.sender, entry.sequence, message_id)
-        if other:
-            self._audit.event(
-                "alarm", code="sequence-reused", sender=opened.sender, message_id=message_id,
-                sequence=entry.sequence, other_message_id=other, peer=arrival.peer,
-            )  # fmt: skip
+                raise MessageIdReused(detail=f"{opened.sender} {opened.message.header.message_id}") from None
+            receipt, is_new = stored.receipt, False
+        self._tell(opened, arrival, is_new)
         return Reply(200, receipt)
 
-    def _receipt_maker(self, opened: Opened) -> Callable[[Position, bytes, int, Counts], bytes]:
-        """Called by the writer, in its thread and inside its transaction."""
+    async def _record(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> tuple[bytes, bool]:
+        """Return the receipt that stands, and whether it was made for this message."""
+        check_moment(opened, enrolment, arrival.transport, now)
+        rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
+        made: list[bytes] = []
+        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, made)
+        receipt = await self._worker.recorded(lambda: self._post.store.record(entry, rows, make_receipt))
+        return receipt, receipt in made
+
+    def _tell(self, opened: Opened, arrival: Arrival, is_new: bool) -> None:
+        header = opened.message.header
+        named = {"sender": opened.sender, "message_id": header.message_id, "peer": arrival.peer}
+        if not is_new:
+            self._audit.event("repeat", **named)
+            return
+        self._failed_utc_ms = None
+        self._audit.event("recorded", **named, size=len(opened.raw), digest=opened.content_digest.hex())
+        other = self._sequences.reused(opened.sender, header.sequence, header.message_id)
+        if other:
+            detail = {"code": "sequence-reused", "sequence": header.sequence, "other_message_id": other}
+            self._audit.event("alarm", **named, **detail)
+
+    def _receipt_maker(self, opened: Opened, made: list[bytes]) -> Callable[[Position, bytes, int, Counts], bytes]:
+        """Called by the writer, in its thread and inside its transaction; what it returned stands in `made`."""
         noun, post = opened.message.header.noun, self._post
 
         def make_receipt(position: Position, root_before: bytes, recorded_at_utc_ms: int, counts: Counts) -> bytes:
@@ -181,7 +196,8 @@ class Reception:
                 root_before=root_before,
                 counts=counts,
             )
-            return self._seal(answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms)
+            made.append(self._seal(answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms))
+            return made[-1]
 
         return make_receipt
 

@@ -144,6 +144,24 @@ def test_many_at_once_with_one_id_get_one_receipt(post_office, meter):
     assert entries(post_office) == 1
 
 
+def test_a_repeat_gets_its_receipt_from_a_store_that_takes_nothing_now(post_office, meter):
+    raw = testing.sealed(message(), meter)
+    first = post_office.receive(raw)
+    post_office.store.close()
+    post_office.store = open_store(post_office.path, post_office.clock)  # reads only: what a stopped writer leaves
+    assert post_office.receive(raw) == first
+    assert post_office.receive(testing.sealed(message("m-2", ["9.5"]), meter)).status == 503
+    reused = post_office.receive(testing.sealed(message("m-1", ["9.5"]), meter))
+    assert post_office.answer(reused).refusal.code == "message-id-reused"
+
+
+def test_of_two_copies_in_one_group_one_is_told_to_be_a_repeat(post_office, meter):
+    raw = testing.sealed(message(), meter)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: post_office.receive(raw), range(8)))
+    assert (len(post_office.events("recorded")), len(post_office.events("repeat"))) == (1, 7)
+
+
 def test_other_content_under_a_known_id_is_refused_signed(post_office, meter):
     post_office.receive(testing.sealed(message("m-1", ["1.5"]), meter))
     raw = testing.sealed(message("m-1", ["9.5"]), meter)
