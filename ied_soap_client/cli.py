@@ -7,24 +7,51 @@ Everything heavy is imported inside the command that needs it, so that `run` sta
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gridpost.errors import FileUnwritable, GridpostError
+from gridpost.errors import BusUnreachable, FileUnwritable, GridpostError
 
 from . import journal
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+_JSON = "gridpost.json"  # in the context: whether --json was given, for errors of any command
+
+
+def _noted(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    context.meta[_JSON] = value
+    return value
+
+
+_json = click.option("--json", "as_json", is_flag=True, is_eager=True, callback=_noted, help="Answer in JSON.")
 _config = click.option(
     "--config", "file", type=_FILE, default="ied.toml", show_default=True, help="Settings made by 'init'."
 )
 
 
-@click.group()
+class _Group(click.Group):
+    """Ends every failed command alike: an error line, with --json an object too, and exit 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except GridpostError as error:
+            journal.report(error, as_json=ctx.meta.get(_JSON, False))
+        except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
+            if error.errno == errno.EPIPE:  # nobody reads our answer any more; click ends quietly
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            report = FileUnwritable(f"{where}{error.strerror or error}")
+            journal.report(report, as_json=ctx.meta.get(_JSON, False))
+        ctx.exit(1)
+
+
+@click.group(cls=_Group)
 @click.version_option(package_name="gridpost")
 def group() -> None:
     """Gridpost on the device: measures, seals, pushes, and forgets only what is receipted."""
@@ -32,15 +59,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; the installed program `gridpost-ied`."""
-    try:
-        group(prog_name="gridpost-ied")
-    except GridpostError as error:
-        journal.report(error)
-        sys.exit(1)
-    except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
-        where = f"{error.filename}: " if error.filename else ""
-        journal.report(FileUnwritable(f"{where}{error.strerror or error}"))
-        sys.exit(1)
+    group(prog_name="gridpost-ied")
 
 
 @group.command()
@@ -160,13 +179,19 @@ def _input(name: str) -> bytes:
 
 
 def _finish(done: dict[str, Any], as_json: bool) -> None:
+    problems = done.pop("problems")
+    if done["unanswered"]:
+        reason = f"{done['unanswered']}; what waits is sent by the next run or push"
+        problems.insert(0, {"code": BusUnreachable.code, "reason": reason, "items": []})
+    if problems and as_json:
+        done["error"] = {name: problems[0][name] for name in ("code", "reason", "items")}
+        done["problems"] = problems
     text = "receipted {receipted} message(s), refused {refused}, postponed {postponed}; readings waiting {waiting}"
     journal.answer(done, as_json, text)
-    if done["unanswered"]:
-        click.echo(
-            f"error[bus-unreachable]: {done['unanswered']}; what waits is sent by the next run or push", err=True
-        )
+    for problem in problems:
+        for line in journal.problem(problem):
+            click.echo(line, err=True)
     if done["refused"]:
-        click.echo("error[refused]: see 'gridpost-ied status', and 'retry' after the cause is gone", err=True)
-    if done["unanswered"] or done["refused"] or done["postponed"]:
+        click.echo("see 'gridpost-ied status', and 'retry' after the cause is gone", err=True)
+    if problems:
         sys.exit(1)

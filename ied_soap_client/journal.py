@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from gridpost import units
@@ -47,9 +48,23 @@ def answer(values: Mapping[str, object], as_json: bool, text: str) -> None:
     print(json.dumps(values, indent=2, default=str) if as_json else text.format(**values), flush=True)
 
 
-def report(error: GridpostError) -> None:
-    """Print an error to standard error: code, reason, each item on a line, what to do."""
+def report(error: GridpostError, *, as_json: bool = False) -> None:
+    """Print an error to standard error: code, reason, each item on a line, what to do.
+
+    Args:
+        error: what stopped the command.
+        as_json: print one JSON object on one line to standard output besides, for whatever reads the answer there.
+    """
+    if as_json:
+        items = [asdict(item) for item in error.items]
+        print(json.dumps({"error": {"code": error.code, "reason": error.reason, "items": items}}), flush=True)
     print(explained(error), file=sys.stderr)
+
+
+def problem(told: Mapping[str, Any]) -> list[str]:
+    """Return what kept a push from being done as an error's lines; `told` is one of `Drained.problems`."""
+    which = f"message {told['message_id']} {told['outcome']}: " if "message_id" in told else ""
+    return [f"error[{told['code']}]: {which}{told['reason']}", *findings(told["reason"], told["items"])]
 
 
 def findings(reason: str, items: Sequence[Mapping[str, str]]) -> list[str]:

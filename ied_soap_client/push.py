@@ -11,8 +11,9 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any, NamedTuple
 
 from gridpost import exchange
 from gridpost.errors import AFTER_FIX, NEVER, AnswerUntrusted, BusUnreachable, MessageFromFuture, MessageStale
@@ -26,6 +27,7 @@ from .transport import HttpAnswer, Transport
 CLOCK_LIMIT_MS = 60_000  # an interval measured on a clock wrong by more is flagged
 POSTPONE_MS = 60_000  # a message refused for now lets the others pass for so long, then longer, up to 16 min
 CLOCK_TRIES = 3  # seals of one message by a corrected clock before it is postponed like any other
+PROBLEMS = 20  # messages a drain tells about; `status` lists all
 PATIENCE = 3  # unsigned answers to one message before the next is tried first
 _CLOCK_CODES = (MessageStale.code, MessageFromFuture.code)
 _SIGNATURE_VALUE = re.compile(rb"<(?:[\w-]+:)?SignatureValue[^>]*>([A-Za-z0-9+/=\s]+)</")
@@ -48,6 +50,16 @@ class Outcome(Enum):
     UNANSWERED = "unanswered"  # nothing the bus signed: everything later
 
 
+class Attempt(NamedTuple):
+    """One attempt: what became of the message and, unless it was receipted, what the bus or the network said."""
+
+    outcome: Outcome
+    code: str = ""
+    reason: str = ""
+    items: tuple[tuple[str, str, str], ...] = ()  # code, reason, path
+    retry_after_s: int = 0
+
+
 @dataclass(slots=True)
 class Drained:
     """What a run through the queue brought."""
@@ -57,6 +69,17 @@ class Drained:
     postponed: int = 0
     unanswered: str = ""  # why the run ended early; empty when the queue was gone through
     retry_after_s: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)  # the first refused or postponed; message, code ...
+
+    def note(self, message_id: str, attempt: Attempt) -> None:
+        """Count what became of a message, and keep what the bus said of the first few it did not take."""
+        self.receipted += attempt.outcome is Outcome.RECEIPTED
+        self.refused += attempt.outcome is Outcome.REFUSED
+        self.postponed += attempt.outcome is Outcome.POSTPONED
+        if attempt.outcome in (Outcome.REFUSED, Outcome.POSTPONED) and len(self.problems) < PROBLEMS:
+            items = [{"code": code, "reason": reason, "path": path} for code, reason, path in attempt.items]
+            told = {"message_id": message_id, "outcome": attempt.outcome.value, "code": attempt.code}
+            self.problems.append({**told, "reason": attempt.reason, "items": items})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +113,14 @@ class Pusher:
         """
         drained, clock_tries = Drained(), 0
         while message := self._next():
-            outcome, reason, retry_after_s = await self._attempt(message)
-            clock_tries = clock_tries + 1 if outcome is Outcome.CLOCK else 0
+            attempt = await self._attempt(message)
+            clock_tries = clock_tries + 1 if attempt.outcome is Outcome.CLOCK else 0
             if clock_tries >= CLOCK_TRIES:
-                outcome = Outcome.POSTPONED
+                attempt = attempt._replace(outcome=Outcome.POSTPONED)
                 self._postpone(message)
-            drained.receipted += outcome is Outcome.RECEIPTED
-            drained.refused += outcome is Outcome.REFUSED
-            drained.postponed += outcome is Outcome.POSTPONED
-            if outcome is Outcome.UNANSWERED:
-                drained.unanswered, drained.retry_after_s = reason, retry_after_s
+            drained.note(message.id, attempt)
+            if attempt.outcome is Outcome.UNANSWERED:
+                drained.unanswered, drained.retry_after_s = attempt.reason, attempt.retry_after_s
                 return drained
         return drained
 
@@ -116,7 +137,7 @@ class Pusher:
     def _bus_now_ms(self) -> int:
         return self._impure.wall_ms() + self._spool.clock_offset_ms()
 
-    async def _attempt(self, message: Pending) -> tuple[Outcome, str, int]:
+    async def _attempt(self, message: Pending) -> Attempt:
         sealed = exchange.seal(message.body, self._parties.signer, self._bus_now_ms())
         self._outgoing.attempted(message.id)
         headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{ACTIONS[message.noun]}"'}
@@ -124,17 +145,17 @@ class Pusher:
             answer = await self._transport.post(PATH, sealed, headers)
         except BusUnreachable as error:
             self._say("unanswered", message_id=message.id, reason=error.reason)
-            return Outcome.UNANSWERED, error.reason, 0
+            return Attempt(Outcome.UNANSWERED, error.code, error.reason)
         try:
-            return self._judge(message, signature_digest(sealed), answer), "", 0
+            return self._judge(message, signature_digest(sealed), answer)
         except AnswerUntrusted as error:
             reason = f"HTTP {answer.status}: {error.reason}"
             self._say("unanswered", message_id=message.id, reason=reason, detail=error.detail)
             if message.attempts >= PATIENCE:
                 self._postpone(message)  # something between may dislike this very message: let others try
-            return Outcome.UNANSWERED, reason, answer.retry_after_s
+            return Attempt(Outcome.UNANSWERED, error.code, reason, retry_after_s=answer.retry_after_s)
 
-    def _judge(self, message: Pending, attempt: bytes, answer: HttpAnswer) -> Outcome:
+    def _judge(self, message: Pending, attempt: bytes, answer: HttpAnswer) -> Attempt:
         """Act on a verified answer of this very message; anything else is AnswerUntrusted."""
         trust = exchange.Trust(self._parties.ca, frozenset(self._spool.pins()))
         opened = exchange.open_answer(answer.content, trust)
@@ -147,7 +168,7 @@ class Pusher:
             return self._receipted(message, content, answer.content)
         return self._refused(message, content, attempt)
 
-    def _receipted(self, message: Pending, receipt: Receipt, raw: bytes) -> Outcome:
+    def _receipted(self, message: Pending, receipt: Receipt, raw: bytes) -> Attempt:
         if receipt.message_id != message.id or receipt.sender != self._parties.source:
             raise AnswerUntrusted("the receipt is of another message")
         proven = abs(receipt.recorded_at_utc_ms - self._impure.wall_ms()) <= CLOCK_LIMIT_MS
@@ -156,19 +177,20 @@ class Pusher:
             "receipted", message_id=message.id, size=len(message.body), partition=receipt.position.partition,
             seq=receipt.position.seq, **receipt.counts._asdict(),
         )  # fmt: skip
-        return Outcome.RECEIPTED
+        return Attempt(Outcome.RECEIPTED)
 
-    def _refused(self, message: Pending, refusal: Refusal, attempt: bytes) -> Outcome:
+    def _refused(self, message: Pending, refusal: Refusal, attempt: bytes) -> Attempt:
+        said = refusal.code, refusal.reason, refusal.items
         if refusal.retry in (NEVER, AFTER_FIX):
             self._outgoing.refuse(message.id, refusal)
             self._say("refused", message_id=message.id, code=refusal.code, reason=refusal.reason)
-            return Outcome.REFUSED
+            return Attempt(Outcome.REFUSED, *said)
         if refusal.code in _CLOCK_CODES and refusal.signature_digest == attempt:
             self._impure.clock_told(refusal.time_utc_ms - self._impure.wall_ms())
-            return Outcome.CLOCK
+            return Attempt(Outcome.CLOCK, *said)
         self._say("postponed", message_id=message.id, code=refusal.code, reason=refusal.reason)
         self._postpone(message)
-        return Outcome.POSTPONED
+        return Attempt(Outcome.POSTPONED, *said)
 
     def _postpone(self, message: Pending) -> None:
         wait_ms = POSTPONE_MS << min(message.attempts, 4)

@@ -228,7 +228,9 @@ def test_a_refused_message_is_listed_and_retried_after_the_cause_is_gone(bus, de
     (first,) = ends(1)
     channels, bus.channels = bus.channels, ()
     done = ied("push", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,", f"B1,{first},1,"))
-    assert (done.returncode, "error[refused]" in done.stderr) == (1, True)
+    assert done.returncode == 1
+    assert "error[readings-refused]: message " in done.stderr
+    assert done.stderr.count(" [unknown-channel]\n") == 2
     status = ied("status", "--config", device.file).stdout
     (message,) = json.loads(ied("status", "--config", device.file, "--json").stdout)["messages"]
     assert [item["code"] for item in message["items"]] == ["unknown-channel"] * 2, "each channel is one finding"
@@ -325,3 +327,34 @@ def test_a_disk_error_no_command_expects_is_one_line(tmp_path, bus, device):
     done = ied("init", "--bus", bus.url, "--code", bus.code, device.folder)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error[file-unwritable]: {device.folder / 'ied.csr'}: ")
+
+
+def test_a_push_that_is_only_postponed_ends_in_the_refusals_own_error(bus, device):
+    bus.clock = lambda: int(time.time() - 3600) * 1000
+    (first,) = ends(1)
+    # Sealed again by the time the bus told, the message is in time, but its reading lies in the bus's future.
+    done = ied("push", "--config", device.file, "-", "--json", stdin=csv_of(f"E1,{first},1,"))
+    assert done.returncode == 1
+    assert "error[reading-in-future]: message " in done.stderr
+    said = json.loads(done.stdout)
+    assert (said["postponed"], said["refused"], said["receipted"]) == (1, 0, 0)
+    assert said["error"]["code"] == "reading-in-future"
+    assert said["problems"][0]["outcome"] == "postponed"
+
+
+def test_a_failure_with_json_is_one_object_on_standard_output(tmp_path, bus, device):
+    for command in (
+        ("status", "--json", "--config", tmp_path / "no.toml"),
+        ("run", "--config", tmp_path / "no.toml", "--json"),
+    ):
+        done = ied(*command)
+        said = json.loads(done.stdout)
+        assert (done.returncode, set(said), set(said["error"])) == (1, {"error"}, {"code", "reason", "items"})
+        assert said["error"]["code"] == "not-found"
+        assert done.stderr.startswith("error[not-found]: ")
+    bus.behave = lambda raw, receive: (503, b"", {})
+    (first,) = ends(1)
+    done = ied("push", "--json", "--config", device.file, "-", stdin=csv_of(f"E1,{first},1,"))
+    assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "bus-unreachable")
+    plain = ied("status", "--config", tmp_path / "no.toml")
+    assert (plain.returncode, plain.stdout) == (1, "")
