@@ -224,7 +224,7 @@ def test_a_megabyte_of_malice_costs_little_time(name):
     begun = time.process_time()
     with pytest.raises(PeerFault):
         envelope.shape(COSTLY[name])
-    assert time.process_time() - begun < 0.5
+    assert time.process_time() - begun < 3.0  # see CPU_S in test_forgeries.py
 
 
 _MEMORY = """
