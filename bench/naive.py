@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -40,6 +41,7 @@ CLIENT_BUSY = 0.8
 def main():
     chosen = _arguments()
     cores = servers.cores()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that no server is left behind, held still
     if cores.client is not None:
         os.sched_setaffinity(0, {cores.client})
     with ExitStack() as stack:
