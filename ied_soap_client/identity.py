@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gridpost import enrolment
-from gridpost.errors import AnswerUntrusted, ConfigInvalid, EnrolmentRefused, NotFound
+from gridpost.errors import AnswerUntrusted, BusUnreachable, ConfigInvalid, EnrolmentRefused, FileUnwritable, NotFound
 from gridpost.wssecurity import KeySigner
 
 from . import config as settings
@@ -57,7 +57,8 @@ async def enrol(folder: Path, code: enrolment.Code, transport: Transport) -> Non
     Raises:
         AnswerUntrusted: the bus shows another CA than the code names, or no usable answer.
         EnrolmentRefused: the bus refuses the code.
-        BusUnreachable: no answer.
+        BusUnreachable: no answer, or one that says later.
+        FileUnwritable: the folder.
     """
     request = _request(folder, code.serial)
     ca = await _trusted_ca(code, transport)
@@ -107,6 +108,10 @@ async def _trusted_ca(code: enrolment.Code, transport: Transport) -> x509.Certif
 def _accepted(answer: HttpAnswer, what: str) -> None:
     if answer.status == EnrolmentRefused.http_status:
         raise EnrolmentRefused("the bus refuses this code: unknown, or used by another key; ask for a new one")
+    if answer.status >= 500:
+        raise BusUnreachable(
+            f"the bus cannot answer the request for {what} now (HTTP {answer.status}); init again later"
+        )
     if answer.status != 200:
         raise AnswerUntrusted(f"the bus answers the request for {what} with HTTP {answer.status}")
 
@@ -129,19 +134,19 @@ def make_folder(folder: Path) -> None:
     """Make a folder for the owner only; one that exists stays as it is.
 
     Raises:
-        NotFound: it cannot be made.
+        FileUnwritable: it cannot be made.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise NotFound(f"{folder} cannot be made: {error.strerror}") from None
+        raise FileUnwritable(f"{folder} cannot be made: {error.strerror}") from None
 
 
 def write(file: Path, content: bytes) -> None:
     """Write a file whole or not at all, for the owner only, and on the disk when this returns.
 
     Raises:
-        NotFound: its folder does not exist, or it cannot be written there.
+        FileUnwritable: its folder does not exist, or it cannot be written there.
     """
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
@@ -154,4 +159,4 @@ def write(file: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise NotFound(f"{file} cannot be written: {error.strerror}") from None
+        raise FileUnwritable(f"{file} cannot be written: {error.strerror}") from None
