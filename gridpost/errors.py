@@ -215,7 +215,7 @@ class NotFound(PeerFault):
 
 
 class AlreadyExists(PeerFault):
-    """It exists already and would be overwritten."""
+    """It exists already, or is taken or at work; nothing was changed."""
 
     code = "already-exists"
 
@@ -242,7 +242,7 @@ class AnswerUntrusted(PeerFault):
 
 
 class StoreUnavailable(OurFault):
-    """The store cannot take the message now; nothing was kept. Send the same message again later."""
+    """The store cannot be used now and nothing was kept. Mend what is named; send the same message again later."""
 
     code = "store-unavailable"
 
@@ -279,7 +279,10 @@ def summary(error: type[GridpostError]) -> str:
 def explained(error: GridpostError) -> str:
     """Return what a command prints of an error: code and reason, each item on a line, what to do."""
     lines = [f"error[{error.code}]: {error.reason}"]
-    lines += [f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]" for item in error.items]
+    items = error.items
+    if len(items) == 1 and items[0].reason in error.reason and items[0].path in error.reason:
+        items = ()  # the reason says it all
+    lines += [f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]" for item in items]
     advice = summary(type(error))
     return "\n".join(lines if advice == error.reason else [*lines, f"  {advice}"])
 

@@ -207,10 +207,8 @@ def _put_channel(connection: Connection, serial: str, new: Channel, owned: Seque
             return
         if not _passes_over(serial, new, other):
             name = "/".join(filter(None, other.channel.key))
-            raise AlreadyExists(
-                f"channel {name} belongs to IED {other.serial} at that time",
-                items=[Item("channel-taken", f"{name} belongs to {other.serial}")],
-            )
+            reason = f"channel {name} belongs to IED {other.serial} at that time"
+            raise AlreadyExists(reason, items=[Item("channel-taken", reason)])
         closing = update(channel).where(channel.c.id == other.channel.id)
         connection.execute(closing.values(valid_to_utc=new.valid_from_utc))
     connection.execute(insert(channel), _channel_row(serial, new))
