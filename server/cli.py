@@ -6,8 +6,11 @@ stable code and what to do; exit 1. A wrong command line is click's; exit 2.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from importlib import import_module
 from typing import NamedTuple
 
@@ -72,14 +75,24 @@ def main() -> None:
     try:
         group(prog_name="gridpost")
     except GridpostError as error:
-        report(error)
+        report(error, as_json="--json" in sys.argv)
         sys.exit(1)
     except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
         where = f"{error.filename}: " if error.filename else ""
-        report(FileUnwritable(f"{where}{error.strerror or error}"))
+        report(FileUnwritable(f"{where}{error.strerror or error}"), as_json="--json" in sys.argv)
         sys.exit(1)
 
 
-def report(error: GridpostError) -> None:
-    """Print an error to standard error: code, reason, what to do, each item on a line."""
+def report(error: GridpostError, *, as_json: bool = False) -> None:
+    """Print an error to standard error: code, reason, what to do, each item on a line.
+
+    Args:
+        error: what stopped the command.
+        as_json: print one JSON object to standard output besides, for whatever reads the answer there.
+    """
+    if as_json:
+        items = [asdict(item) for item in error.items]
+        told = {"error": {"code": error.code, "reason": error.reason, "items": items}}
+        with suppress(OSError):  # a standard output that is closed or full may be what failed
+            print(json.dumps(told), flush=True)
     print(explained(error), file=sys.stderr)

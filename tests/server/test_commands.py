@@ -233,6 +233,20 @@ def test_what_is_not_there_is_not_found(idle, tmp_path):
     failed(run("status", "--config", tmp_path), "not-found")
 
 
+def test_with_json_a_failure_is_an_object_for_machines_too(idle, tmp_path):
+    taken = tmp_path / "channels.csv"
+    taken.write_text(channel_table("M-JSON"))
+    idle.json("ied", "add", "JSON-1", "--channels", taken)
+    done = idle.run("ied", "add", "JSON-2", "--channels", taken, "--json")
+    assert (done.returncode, done.stderr[:21]) == (1, "error[already-exists]")
+    error = json.loads(done.stdout)["error"]
+    assert (error["code"], [item["code"] for item in error["items"]]) == ("already-exists", ["channel-taken"])
+    assert "JSON-1" in error["reason"] + error["items"][0]["reason"]
+    assert done.stderr.count("JSON-1") == 1, "nothing is said twice"
+    absent = run("status", "--json", "--config", tmp_path / "gridpost.toml")
+    assert (absent.returncode, json.loads(absent.stdout)["error"]["code"]) == (1, "not-found")
+
+
 def test_wrong_command_lines_are_usage(idle, tmp_path):
     misused(run("frobnicate"))
     misused(run("init"))
