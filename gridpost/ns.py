@@ -24,7 +24,6 @@ END_DEVICE_EVENTS_MESSAGE = "http://iec.ch/TC57/2011/EndDeviceEventsMessage"
 RECEIPT = "urn:gridpost:receipt:1"
 REFUSAL = "urn:gridpost:refusal:1"
 TREE_HEAD = "urn:gridpost:tree-head:1"
-METERING_WSDL = "urn:gridpost:metering:1"
 
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 RSA_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha384"

@@ -31,7 +31,6 @@ _METHODS = frozenset(
     for uri in (ns.RSA_SHA256, ns.RSA_SHA384, ns.RSA_SHA512, ns.ECDSA_SHA256, ns.ECDSA_SHA384)
 )  # fmt: skip
 _DIGESTS = frozenset(DigestAlgorithm(uri) for uri in (ns.SHA256, ns.SHA384, ns.SHA512))
-_WSU_ID = ns.q(ns.WSU, "Id")
 _SECURITY = f"./{ns.q(ns.SOAP11, 'Header')}/{ns.q(ns.WSSE, 'Security')}/"
 
 
