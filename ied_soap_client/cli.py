@@ -75,7 +75,8 @@ def init(as_json: bool, folder: Path, **options: Any) -> None:
     from . import setup
 
     done = asyncio.run(setup.init(folder, setup.Wishes(**options)))
-    journal.answer(done, as_json, "enrolled as {serial}; settings in {config}")
+    kept = " were there and stay as they are" if done["kept"] else ""
+    journal.answer(done, as_json, "enrolled as {serial}; settings in {config}" + kept)
     for problem in done["contract"]["problems"]:
         click.echo(f"warning[contract]: {problem}", err=True)
 

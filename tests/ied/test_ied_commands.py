@@ -93,6 +93,24 @@ def test_init_again_goes_on_with_the_same_key_and_certificate(tmp_path, bus, tab
     assert bus.device == certificate
 
 
+def test_init_again_with_other_wishes_is_refused_and_changes_nothing(tmp_path, bus, table):
+    folder = tmp_path / "device"
+    command = ("init", "--bus", bus.url, "--code", bus.code, "--channels", table, "--modbus", "127.0.0.1:1502", folder)
+    assert ied(*command).returncode == 0
+    again = ied(*command)
+    assert (again.returncode, "stay as they are" in again.stdout) == (0, True)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    table.write_text(channel_table(meters=2))
+    (tmp_path / "tls.pem").write_text("")
+    other = ("--bus", "http://127.0.0.1:1", "--modbus", "127.0.0.1:1503", "--tls-ca", tmp_path / "tls.pem")
+    done = ied(*command, *other)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error[already-exists]: ")
+    for option in ("--bus", "--modbus", "--tls-ca", "--channels"):
+        assert f"  {option}: " in done.stderr
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
