@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gridpost.errors import BusUnreachable, FileUnwritable, GridpostError
+from gridpost.errors import BusUnreachable, ConfigInvalid, FileUnwritable, GridpostError
 
 from . import journal
 
+_THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _JSON = "gridpost.json"  # in the context: whether --json was given, for errors of any command
 
@@ -62,18 +64,41 @@ def main() -> None:
     group(prog_name="gridpost-ied")
 
 
+def _typed(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Hold an option of `init` against its form: mistyped is a wrong command line, not a wrong configuration."""
+    from gridpost import enrolment
+
+    from . import setup
+
+    forms: dict[str | None, Callable[[str], object]] = {
+        "url": setup.check_url, "code": enrolment.parse_code, "modbus": setup.host_port,
+    }  # fmt: skip
+    try:
+        if value is not None:
+            forms[parameter.name](value)
+    except ConfigInvalid as error:
+        raise click.BadParameter(error.reason, context, parameter) from None
+    return value
+
+
 @group.command()
-@click.option("--bus", "url", required=True, metavar="URL", help="The bus, such as https://bus.example.org.")
-@click.option("--code", required=True, metavar="CODE", help="What 'gridpost ied add' printed.")
-@click.option("--channels", type=_FILE, help="The channel table given to 'gridpost ied add'.")
-@click.option("--modbus", metavar="HOST:PORT", help="Expect the table's meters there, as units 1, 2, 3 ...")
-@click.option("--tls-ca", type=_FILE, help="Certificates (PEM) that may vouch for the bus's HTTPS.")
+@click.option(
+    "--bus", "url", required=True, callback=_typed, metavar="URL", help="The bus, such as https://bus.example.org."
+)
+@click.option("--code", required=True, callback=_typed, metavar="CODE", help="What 'gridpost ied add' printed.")
+@click.option("--channels", type=_THERE, help="The channel table given to 'gridpost ied add'.")
+@click.option(
+    "--modbus", callback=_typed, metavar="HOST:PORT", help="Expect the table's meters there, as units 1, 2, 3 ..."
+)
+@click.option("--tls-ca", type=_THERE, help="Certificates (PEM) that may vouch for the bus's HTTPS.")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @_json
 def init(as_json: bool, folder: Path, **options: Any) -> None:
     """Enrol this device at a bus and write its settings into DIR; again after a failure it goes on."""
     from . import setup
 
+    if options["modbus"] and not options["channels"]:
+        raise click.UsageError("--modbus needs --channels, whose meters it places")
     done = asyncio.run(setup.init(folder, setup.Wishes(**options)))
     kept = " were there and stay as they are" if done["kept"] else ""
     journal.answer(done, as_json, "enrolled as {serial}; settings in {config}" + kept)

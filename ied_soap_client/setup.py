@@ -80,6 +80,18 @@ def check_url(url: str) -> str:
     return url
 
 
+def host_port(address: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``.
+
+    Raises:
+        ConfigInvalid: not of that form.
+    """
+    host, separator, port = address.rpartition(":")
+    if not (separator and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigInvalid(f"{address!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def _agreed(kept: settings.Config, wishes: Wishes, meters: list[dict[str, Any]], table: bytes) -> Path | None:
     """Hold the command line against settings that are there already; return the certificates they name.
 
@@ -123,12 +135,8 @@ def _table(file: Path | None) -> bytes:
 def _meters(table: bytes, modbus: str | None) -> list[dict[str, Any]]:
     if modbus is None:
         return []
-    host, separator, port = modbus.rpartition(":")
-    if not (separator and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigInvalid(f"--modbus {modbus!r} is not HOST:PORT")
+    host, port = host_port(modbus)
     names = dict.fromkeys(channel.key.meter for channel in tabular.channels(table)) if table else {}
     if not names:
         raise ConfigInvalid("--modbus needs --channels, whose meters it places")
-    return [
-        {"id": name, "host": host.strip("[]"), "port": int(port), "unit": unit} for unit, name in enumerate(names, 1)
-    ]
+    return [{"id": name, "host": host, "port": port, "unit": unit} for unit, name in enumerate(names, 1)]

@@ -21,7 +21,7 @@ from .. import config as configuration
 from ..enrolment import DeviceCA
 from ..store import IedStatus
 from ..zones import zone_of
-from .output import config_option, done, json_option, now_utc_ms, opened
+from .output import config_option, done, json_option, now_utc_ms, opened, typed
 
 KINDS = ("revenue meter", "PLC", "RTU", "protective relay", "fault recorder", "pulse box")
 
@@ -32,7 +32,7 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("serial")
+@click.argument("serial", callback=typed(enrolment.check_serial))
 @click.option(
     "--channels", "channels_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True,
     help="CSV: usage_point, meter, channel, reading_type, unit, interval_s, zone, valid_from.",
@@ -46,7 +46,6 @@ def add(serial: str, channels_file: Path, kind: str, config_file: Path, as_json:
     Give the code to whoever sets the device up: gridpost-ied init --bus URL --code CODE DIR. The first device that
     uses it gets the certificate; the same device may ask again.
     """
-    enrolment.check_serial(serial)
     config = configuration.load(config_file)
     channels = tabular.channels(channels_file.read_bytes())
     for channel in channels:

@@ -14,27 +14,31 @@ from gridpost.errors import AlreadyExists
 from .. import config as configuration
 from ..enrolment import DeviceCA, make_ca, utc_now
 from ..store import create
-from .output import done, json_option
+from .output import done, json_option, typed
 
 CONFIG = "gridpost.toml"
 
 
 @click.command("init")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--id", "bus_id", default="bus", show_default=True, help="The bus's name: Source in its answers.")
+@click.option(
+    "--id", "bus_id", default="bus", show_default=True, callback=typed(configuration.check_bus_id),
+    help="The bus's name: Source in its answers.",
+)  # fmt: skip
 @click.option(
     "--database", default=configuration.Bus().database, show_default=True,
     help="The store: a file, or the URL of an empty PostgreSQL database.",
 )  # fmt: skip
-@click.option("--http", default="0.0.0.0:80", show_default=True, help="Address and port of the device listener.")
+@click.option(
+    "--http", default="0.0.0.0:80", show_default=True, callback=typed(configuration.host_port),
+    help="Address and port of the device listener.",
+)  # fmt: skip
 @json_option
 def command(folder: Path, bus_id: str, database: str, http: str, as_json: bool) -> None:
     """Make FOLDER with gridpost.toml, a device CA, the bus's key and an empty database.
 
     FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent.
     """
-    configuration.host_port(http)
-    configuration.check_bus_id(bus_id)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AlreadyExists(f"{folder} is no empty folder; choose a new one, nothing was changed")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress, track
 
+from gridpost.errors import ConfigInvalid
+
 from ..config import Config
 
 if TYPE_CHECKING:
@@ -36,6 +38,19 @@ def config_option(function: F) -> F:
         "--config", "config_file", type=click.Path(path_type=Path), default=Path("gridpost.toml"), show_default=True,
         help="The bus's configuration file.",
     )(function)  # fmt: skip
+
+
+def typed(check: Callable[[str], object]) -> Callable[[click.Context, click.Parameter, str], str]:
+    """Return a click callback that turns what `check` calls ConfigInvalid into a wrong command line, exit 2."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: str) -> str:
+        try:
+            check(value)
+        except ConfigInvalid as error:
+            raise click.BadParameter(error.reason, context, parameter) from None
+        return value
+
+    return callback
 
 
 def done(as_json: bool, result: dict[str, Any], text: str) -> None:

@@ -104,12 +104,12 @@ def test_init_onto_a_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("bus_id", ["", "x" * 65, "a\nb"])
 def test_init_refuses_an_id_that_cannot_be(tmp_path, bus_id):
-    failed(run("init", tmp_path / "bus", "--id", bus_id), "config-invalid")
+    assert "'--id'" in misused(run("init", tmp_path / "bus", "--id", bus_id))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_init_refuses_an_address_that_is_none(tmp_path):
-    failed(run("init", tmp_path / "bus", "--http", "80"), "config-invalid")
+    assert "'--http'" in misused(run("init", tmp_path / "bus", "--http", "80"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -223,7 +223,7 @@ def test_a_file_that_is_no_table_is_refused(idle, tmp_path, content):
 
 @pytest.mark.parametrize("serial", ["", "x" * 65, "../x", "=cmd|' /C calc'!A0"])
 def test_a_serial_that_cannot_be_one_is_refused(idle, tmp_path, serial):
-    failed(idle.run("ied", "add", serial, "--channels", csv(tmp_path, channel_table("MX"))), "config-invalid")
+    assert "'SERIAL'" in misused(idle.run("ied", "add", serial, "--channels", csv(tmp_path, channel_table("MX"))))
 
 
 def test_what_is_not_there_is_not_found(idle, tmp_path):
