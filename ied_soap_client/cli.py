@@ -7,9 +7,10 @@ Everything heavy is imported inside the command that needs it, so that `run` sta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def push(file: Path, as_json: bool, readings: str) -> None:
     """Send the readings of a CSV file (-: standard input) through the spool."""
     from . import running
 
-    _finish(running.push(file, _input(readings), journal.Journal(as_json, quiet=True)), as_json)
+    _finish(running.push(file, _input(readings), journal.Journal(as_json, quiet=True), _bar), as_json)
 
 
 @group.command()
@@ -136,7 +137,7 @@ def seal(file: Path, as_json: bool, out: Path, readings: str) -> None:
     """Write the readings of a CSV file as one signed message, for another way of transport."""
     from . import running
 
-    done = running.seal(file, _input(readings), out)
+    done = running.seal(file, _input(readings), out, _bar)
     journal.answer(done, as_json, "sealed {readings} reading(s) as message {message_id} into {out}")
 
 
@@ -147,7 +148,7 @@ def retry(file: Path, as_json: bool) -> None:
     """Send the messages again that the bus had refused, and whatever else waits."""
     from . import running
 
-    _finish(running.retry(file, journal.Journal(as_json, quiet=True)), as_json)
+    _finish(running.retry(file, journal.Journal(as_json, quiet=True), _bar), as_json)
 
 
 @group.command()
@@ -193,6 +194,16 @@ def simulate(as_json: bool, **options: Any) -> None:
     from .simulator import program
 
     asyncio.run(program.simulate(program.Wanted(**options), as_json=as_json))
+
+
+@contextlib.contextmanager
+def _bar(what: str, length: int) -> Iterator[Callable[[int], object]]:
+    """Lend a progress bar on standard error, where that is a terminal: call it with how much more is done."""
+    if not (length and sys.stderr.isatty()):
+        yield lambda more: None
+        return
+    with click.progressbar(length=length, label=what, file=sys.stderr) as shown:
+        yield shown.update
 
 
 def _input(name: str) -> bytes:

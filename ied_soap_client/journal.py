@@ -25,16 +25,19 @@ class Journal:
     def __init__(self, as_json: bool, *, quiet: bool = False) -> None:
         """`quiet` sends the journal to standard error, where a command's answer is on standard output."""
         self._as_json, self._stream = as_json, sys.stderr if quiet else sys.stdout
+        self._bar = quiet and sys.stderr.isatty()  # a progress bar stands where these lines go
 
     def __call__(self, event: str, **fields: object) -> None:
-        """Write one line."""
+        """Write one line; where a progress bar is shown, it tells of each receipt already."""
+        if self._bar and event == "receipted":
+            return
         time = units.format_utc_ms(wall_ms())
         if self._as_json:
             line = json.dumps({"time": time, "event": event, **fields}, default=str)
         else:
             line = " ".join([time, event, *(f"{name}={_plain(value)}" for name, value in fields.items())])
         with contextlib.suppress(OSError, ValueError):  # a journal nobody reads any more: measuring goes on
-            print(line, file=self._stream, flush=True)
+            print("\r\x1b[K" + line if self._bar else line, file=self._stream, flush=True)
 
 
 def _plain(value: object) -> str:

@@ -136,6 +136,11 @@ class Outgoing:
         )
         return Pending(*found[0]) if found else None
 
+    def readings_in(self, message_id: str) -> int:
+        """Return how many readings a message that waits holds."""
+        ((count,),) = self._spool.rows("SELECT count(*) FROM reading WHERE message = ?", (message_id,))
+        return int(count)
+
     def attempted(self, message_id: str) -> None:
         """Count an attempt, before it is made."""
         with self._spool.transaction() as db:

@@ -105,14 +105,18 @@ class Pusher:
         self._spool, self._outgoing = spool, Outgoing(spool)
         self._transport, self._parties, self._impure, self._say = transport, parties, impure, say
 
-    async def drain(self) -> Drained:
+    async def drain(self, sent: Callable[[int], object] | None = None) -> Drained:
         """Send everything that may be sent now, oldest first, until the queue is gone through or the bus is silent.
+
+        Args:
+            sent: told after each message how many readings it held, for a progress bar.
 
         Raises:
             StoreUnavailable: the spool cannot be written; what was receipted before stays so.
         """
         drained, clock_tries = Drained(), 0
         while message := self._next():
+            held = self._outgoing.readings_in(message.id) if sent else 0
             attempt = await self._attempt(message)
             clock_tries = clock_tries + 1 if attempt.outcome is Outcome.CLOCK else 0
             if clock_tries >= CLOCK_TRIES:
@@ -122,6 +126,8 @@ class Pusher:
             if attempt.outcome is Outcome.UNANSWERED:
                 drained.unanswered, drained.retry_after_s = attempt.reason, attempt.retry_after_s
                 return drained
+            if sent and attempt.outcome is not Outcome.CLOCK:
+                sent(held)
         return drained
 
     def draft(self) -> Draft:

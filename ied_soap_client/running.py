@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from .outgoing import MAX_BODY, Draft, Outgoing
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher
 from .spool import Batch, Row, Spool
 from .transport import Transport
+
+Step = Callable[[int], object]  # so much more is done
+Bar = Callable[[str, int], contextlib.AbstractContextManager[Step]]  # a progress bar: what, and how much it is
 
 
 def run(file: Path, journal: Journal) -> None:
@@ -51,27 +54,37 @@ async def _run(config: settings.Config, journal: Journal) -> None:
             await Agent(config, spool, transport, journal).run()
 
 
-def push(file: Path, content: bytes, journal: Journal) -> dict[str, Any]:
+def push(file: Path, content: bytes, journal: Journal, bar: Bar) -> dict[str, Any]:
     """Put the readings of a CSV into the spool and empty it.
 
     Raises:
         FileInvalid: the file; nothing of it was taken.
     """
     config = settings.load(file)
-    rows = _rows(content, _own_channels(config))
     with _spool(config) as spool:
-        spool.record(Batch(rows=rows), measured=False)
-        return {"readings": len(rows)} | asyncio.run(_drain(config, spool, journal))
+        with bar("keeping", 2) as step:
+            rows = _rows(content, _own_channels(config))
+            step(1)
+            spool.record(Batch(rows=rows), measured=False)
+            step(1)
+        return {"readings": len(rows)} | _drained(config, spool, journal, bar)
 
 
-def retry(file: Path, journal: Journal) -> dict[str, Any]:
+def retry(file: Path, journal: Journal, bar: Bar) -> dict[str, Any]:
     """Put refused messages back and empty the spool."""
     config = settings.load(file)
     with _spool(config) as spool:
-        return {"retried": Outgoing(spool).retry()} | asyncio.run(_drain(config, spool, journal))
+        return {"retried": Outgoing(spool).retry()} | _drained(config, spool, journal, bar)
 
 
-async def _drain(config: settings.Config, spool: Spool, journal: Journal) -> dict[str, Any]:
+def _drained(config: settings.Config, spool: Spool, journal: Journal, bar: Bar) -> dict[str, Any]:
+    waiting = spool.status()["readings_waiting"]
+    assert isinstance(waiting, int)
+    with bar("sending", waiting) as sent:
+        return asyncio.run(_drain(config, spool, journal, sent))
+
+
+async def _drain(config: settings.Config, spool: Spool, journal: Journal, sent: Step) -> dict[str, Any]:
     def clock_told(offset_ms: int) -> None:
         journal("clock-told", bus_minus_device_ms=offset_ms)
         known_ms = spool.clock_offset_ms()
@@ -81,11 +94,11 @@ async def _drain(config: settings.Config, spool: Spool, journal: Journal) -> dic
 
     async with _transport(config) as transport:
         impure = Impure(wall_ms, new_id, clock_told)
-        drained: Drained = await Pusher(spool, transport, identity.parties(config), impure, journal).drain()
+        drained: Drained = await Pusher(spool, transport, identity.parties(config), impure, journal).drain(sent)
     return asdict(drained) | {"waiting": spool.status()["readings_waiting"]}
 
 
-def seal(file: Path, content: bytes, out: Path) -> dict[str, Any]:
+def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
     """Write the readings of a CSV as one signed message, and nothing when they do not fit one.
 
     Raises:
@@ -93,16 +106,20 @@ def seal(file: Path, content: bytes, out: Path) -> dict[str, Any]:
     """
     config = settings.load(file)
     parties = identity.parties(config)
-    readings = _readings(content, _own_channels(config))
-    with _spool(config) as spool:
-        now_ms = wall_ms() + spool.clock_offset_ms()
-        header = Outgoing(spool).header(Draft(parties.source, now_ms, new_id), "MeterReadings")
-    body = messages.encode(CreatedMeterReadings(header, readings))
-    if len(body) > MAX_BODY:
-        raise FileInvalid(
-            f"{readings.count} readings make {len(body)} bytes, one message takes {MAX_BODY}; split the file"
-        )
-    identity.write(out, exchange.seal(body, parties.signer, now_ms))
+    with bar("sealing", 3) as step:
+        readings = _readings(content, _own_channels(config))
+        step(1)
+        with _spool(config) as spool:
+            now_ms = wall_ms() + spool.clock_offset_ms()
+            header = Outgoing(spool).header(Draft(parties.source, now_ms, new_id), "MeterReadings")
+        body = messages.encode(CreatedMeterReadings(header, readings))
+        step(1)
+        if len(body) > MAX_BODY:
+            raise FileInvalid(
+                f"{readings.count} readings make {len(body)} bytes, one message takes {MAX_BODY}; split the file"
+            )
+        identity.write(out, exchange.seal(body, parties.signer, now_ms))
+        step(1)
     return {"out": str(out), "message_id": header.message_id, "sequence": header.sequence, "readings": readings.count}
 
 

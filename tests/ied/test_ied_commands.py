@@ -4,6 +4,8 @@ import datetime
 import ipaddress
 import json
 import os
+import pty
+import re
 import socket
 import ssl
 import subprocess
@@ -401,3 +403,21 @@ def test_a_failure_with_json_is_one_object_on_standard_output(tmp_path, bus, dev
     assert (done.returncode, json.loads(done.stdout)["error"]["code"]) == (1, "bus-unreachable")
     plain = ied("status", "--config", tmp_path / "no.toml")
     assert (plain.returncode, plain.stdout) == (1, "")
+
+
+def test_push_and_seal_show_a_bar_where_standard_error_is_a_terminal(tmp_path, bus, device):
+    (first,) = ends(1)
+    (tmp_path / "day.csv").write_text(csv_of(f"E1,{first},1,"))
+    program = [sys.executable, "-c", "from gridpost.ied_soap_client.cli import main; main()"]
+    for command, bars in (("push", ("keeping", "sending")), ("seal", ("sealing",))):
+        ours, theirs = pty.openpty()
+        out = ["--out", tmp_path / "m.xml"] if command == "seal" else []
+        words = [*program, command, "--config", device.file, *out, tmp_path / "day.csv", "--json"]
+        done = subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, stderr=theirs, timeout=60)
+        shown = os.read(ours, 65536).decode()
+        os.close(ours)
+        os.close(theirs)
+        assert (done.returncode, json.loads(done.stdout)["readings"]) == (0, 1)
+        for bar in bars:
+            assert any(bar in line and "100%" in line for line in re.split(r"[\r\n]", shown)), shown
+    assert "%" not in ied("push", "--config", device.file, tmp_path / "day.csv").stderr
