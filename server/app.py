@@ -48,7 +48,7 @@ from .store import SqlStore, open_store
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
-from .transports.shared_port import SharedPort
+from .transports.shared_port import BACKLOG, SharedPort
 from .worker import Aside, ReactorWorker
 from .zones import zone_of
 
@@ -243,9 +243,9 @@ class Bus:
         if self._parts.config.bus.processes > 1:
             return SharedPort(self._reactor, (host, port), _tls(self._parts.config) if scheme == "https" else None)
         if scheme == "https":
-            return SSL4ServerEndpoint(self._reactor, port, _tls(self._parts.config), interface=host)
+            return SSL4ServerEndpoint(self._reactor, port, _tls(self._parts.config), BACKLOG, host)
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
-        return kind(self._reactor, port, interface=host)
+        return kind(self._reactor, port, BACKLOG, host)
 
     def _is_healthy(self) -> bool:
         return self._parts.store.is_healthy() and self._reception.is_able()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import ssl
 import time
@@ -343,3 +344,16 @@ def test_secrets_are_in_no_log(live_bus):
     assert "123456.789" not in said
     assert "987654.321" not in said
     assert "BEGIN" not in said
+
+
+def test_a_burst_of_devices_is_let_in_while_the_bus_is_busy(make_bus):
+    """A full queue of connections makes a device's system try again after a second, then three, then seven."""
+    bus = make_bus().start()
+    host, port = bus.addresses[0].removeprefix("http://").split(":")
+    bus.process.send_signal(signal.SIGSTOP)  # as busy as can be
+    try:
+        burst = [socket.create_connection((host, int(port)), timeout=0.9) for _ in range(200)]
+    finally:
+        bus.process.send_signal(signal.SIGCONT)
+    for connection in burst:
+        connection.close()
