@@ -24,7 +24,7 @@ from gridpost.units import seconds_of
 from .day_files import DAY_S, Day, DayFiles, day_stem
 from .store import DeadLetter, SqlStore
 
-BATCH = 500
+BATCH = 100  # entries, or files, a step: a few tenths of a second, so that messages never wait long behind one
 HOUR_MS = 3_600_000
 
 
