@@ -115,15 +115,12 @@ def _measure(size, devices, field, chosen, problems):
 def _turn(turn, messages, chosen, problems):
     """Let one server have its core, send the messages, verify some receipts."""
     server, check = turn
-    server.wake()
-    time.sleep(0.1)
     gc.collect()
     gc.disable()
-    cpu = server.cpu_s()
-    done = load.run(server.address, messages, chosen.connections)
-    cpu = server.cpu_s() - cpu
-    gc.enable()
+    server.wake()
+    done = load.run(server.address, messages, chosen.connections, server.cpu_s)
     server.sleep()
+    gc.enable()
     count = len(done.answers)
     problems += [f"{server.name}: {text}" for text in _problems(done, messages, check)]
     if done.client_cpu_s > CLIENT_BUSY * done.seconds:
@@ -133,8 +130,8 @@ def _turn(turn, messages, chosen, problems):
         "messages": count,
         "rate": count / done.seconds,
         "values": messages[0].values,
-        "cpu_us": cpu / max(1, count) * 1e6,
-        "busy": cpu / done.seconds,
+        "cpu_us": done.server_cpu_s / max(1, count) * 1e6,
+        "busy": done.server_cpu_s / done.seconds,
         "client_busy": done.client_cpu_s / done.seconds,
         "p50_ms": waited[count // 2] * 1000 if count else 0.0,
         "p99_ms": waited[count * 99 // 100] * 1000 if count else 0.0,

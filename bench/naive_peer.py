@@ -140,7 +140,7 @@ def main():
     key = load_pem_private_key((folder / "bus.key").read_bytes(), password=None)
     make_receipt = ReceiptMaker(key, (folder / "bus.pem").read_text())
     resource = TwistedWebResource(application(Peer(enrolled, storage, make_receipt)), max_content_length=8 << 20)
-    port = reactor.listenTCP(0, Site(resource), interface="127.0.0.1")
+    port = reactor.listenTCP(0, Site(resource), 1024, "127.0.0.1")
     sys.stdout.write(json.dumps({"addresses": [f"http://127.0.0.1:{port.getHost().port}"]}) + "\n")
     sys.stdout.flush()
     reactor.run()
