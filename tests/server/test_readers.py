@@ -172,9 +172,9 @@ def test_years_of_backlog_are_taken_in_steps_without_a_gap(house):
     for hour in range(25 * 24):
         house.record(channel, start + hour * 3600, ["1"] * 4)
     now = start + 26 * 86400
-    first, second, third = house.step(now), house.step(now), house.step(now)
-    assert (first.entries, second.entries, third.entries) == (BATCH, 600 - BATCH, 0)
-    made = [name for outcome in (first, second) for name, *_ in outcome.files]
+    steps = [house.step(now) for _ in range(600 // BATCH + 1)]
+    assert [step.entries for step in steps] == [BATCH] * (600 // BATCH) + [600 % BATCH]
+    made = [name for step in steps for name, *_ in step.files]
     newest = {name.split("_")[1]: name for name in made}
     assert sorted(newest) == [f"202601{day:02d}" for day in range(1, 26)]
     assert all(house.values(name) == [("1",) * 96] for name in newest.values())
