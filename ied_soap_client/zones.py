@@ -25,5 +25,5 @@ def zone_of(name: str) -> tzinfo:
             raise ValueError(name)
         with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as stream:
             return ZoneInfo.from_file(stream, key=name)
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+    except (OSError, ValueError):  # absent, a folder, below a file, too long a name; not a zone file
         raise NotFound(f"{name!r} is no IANA zone name that tzdata knows, such as Europe/Paris") from None
