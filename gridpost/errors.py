@@ -8,7 +8,7 @@ Floor 0: imports nothing of ours. Two branches only: `PeerFault` (the sender, th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 NEVER, AFTER_FIX, LATER = "never", "after-fix", "later"
 
@@ -285,6 +285,17 @@ def explained(error: GridpostError) -> str:
     lines += [f"  {item.path + ': ' if item.path else ''}{item.reason} [{item.code}]" for item in items]
     advice = summary(type(error))
     return "\n".join(lines if advice == error.reason else [*lines, f"  {advice}"])
+
+
+def as_object(error: GridpostError) -> dict[str, object]:
+    """Return what a command with --json prints of an error: ``{"error": {code, reason, items}}``."""
+    return {"error": {"code": error.code, "reason": error.reason, "items": [asdict(item) for item in error.items]}}
+
+
+def of_os(error: OSError) -> FileUnwritable:
+    """Return the leaf for an error no command expects: a disk or rights that changed under its feet."""
+    where = f"{error.filename}: " if error.filename else ""
+    return FileUnwritable(f"{where}{error.strerror or error}")
 
 
 def leaves(branch: type[GridpostError] = GridpostError) -> Iterator[type[GridpostError]]:

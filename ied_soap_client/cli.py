@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from gridpost.errors import BusUnreachable, ConfigInvalid, FileUnwritable, GridpostError
+from gridpost.errors import BusUnreachable, ConfigInvalid, GridpostError, of_os
 
 from . import journal
 
@@ -45,12 +45,10 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except GridpostError as error:
             journal.report(error, as_json=ctx.meta.get(_JSON, False))
-        except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
+        except OSError as error:
             if error.errno == errno.EPIPE:  # nobody reads our answer any more; click ends quietly
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            report = FileUnwritable(f"{where}{error.strerror or error}")
-            journal.report(report, as_json=ctx.meta.get(_JSON, False))
+            journal.report(of_os(error), as_json=ctx.meta.get(_JSON, False))
         ctx.exit(1)
 
 

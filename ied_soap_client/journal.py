@@ -10,11 +10,10 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from gridpost import units
-from gridpost.errors import GridpostError, explained
+from gridpost.errors import GridpostError, as_object, explained
 
 from .clockwatch import wall_ms
 
@@ -59,8 +58,7 @@ def report(error: GridpostError, *, as_json: bool = False) -> None:
         as_json: print one JSON object on one line to standard output besides, for whatever reads the answer there.
     """
     if as_json:
-        items = [asdict(item) for item in error.items]
-        print(json.dumps({"error": {"code": error.code, "reason": error.reason, "items": items}}), flush=True)
+        print(json.dumps(as_object(error)), flush=True)
     print(explained(error), file=sys.stderr)
 
 

@@ -10,13 +10,12 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from importlib import import_module
 from typing import NamedTuple
 
 import click
 
-from gridpost.errors import FileUnwritable, GridpostError, explained
+from gridpost.errors import GridpostError, as_object, explained, of_os
 
 
 class Entry(NamedTuple):
@@ -77,9 +76,8 @@ def main() -> None:
     except GridpostError as error:
         report(error, as_json="--json" in sys.argv)
         sys.exit(1)
-    except OSError as error:  # no command expects it here: a disk or rights that changed under its feet
-        where = f"{error.filename}: " if error.filename else ""
-        report(FileUnwritable(f"{where}{error.strerror or error}"), as_json="--json" in sys.argv)
+    except OSError as error:
+        report(of_os(error), as_json="--json" in sys.argv)
         sys.exit(1)
 
 
@@ -91,8 +89,6 @@ def report(error: GridpostError, *, as_json: bool = False) -> None:
         as_json: print one JSON object to standard output besides, for whatever reads the answer there.
     """
     if as_json:
-        items = [asdict(item) for item in error.items]
-        told = {"error": {"code": error.code, "reason": error.reason, "items": items}}
         with suppress(OSError):  # a standard output that is closed or full may be what failed
-            print(json.dumps(told), flush=True)
+            print(json.dumps(as_object(error)), flush=True)
     print(explained(error), file=sys.stderr)

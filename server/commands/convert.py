@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gridpost import messages, tabular
-from gridpost.errors import CannotRepresent, FileInvalid, GridpostError, Item, NotFound
+from gridpost.errors import CannotRepresent, FileInvalid, GridpostError, Item, NotFound, as_object
 from gridpost.model import ChannelKey, Readings, Site
 from gridpost.ports import Adapter, FormatOptions, Parsed, Rendered, Rewriter
 
@@ -137,8 +137,7 @@ def command(input_file: str, out: str, as_json: bool, **asked: Any) -> None:
     except GridpostError as error:
         if not as_json:
             raise _shortened(error) from error
-        failure = {"code": error.code, "reason": error.reason, "items": [asdict(item) for item in error.items]}
-        click.echo(json.dumps({"ok": False, "input": input_file, "error": failure}, indent=2))
+        click.echo(json.dumps({"ok": False, "input": input_file, **as_object(error)}, indent=2))
         sys.exit(1)
     if as_json:
         click.echo(json.dumps(_as_json(outcome, input_file, out), indent=2))
