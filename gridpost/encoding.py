@@ -63,12 +63,13 @@ def encode_header(header: Header) -> str:
     parts = [f"<{name}{space}>{text_of(value)}</{name}>" for name, value in fields if value]
     properties = [("sequence", "" if header.sequence is None else str(header.sequence))]
     properties.append(("lastReceipt", header.last_receipt))
-    parts += [
-        f"<Property{space}><Name>{name}</Name><Value>{text_of(value)}</Value></Property>"
-        for name, value in properties
-        if value
-    ]
+    parts += [encode_property(name, value) for name, value in properties if value]
     return f"<Header>{''.join(parts)}</Header>"
+
+
+def encode_property(name: str, value: str) -> str:
+    """Return a Property of a Header."""
+    return f'<Property xmlns="{ns.MESSAGE}"><Name>{name}</Name><Value>{text_of(value)}</Value></Property>'
 
 
 def encode_readings(readings: Readings) -> str:
@@ -87,18 +88,28 @@ def _encode_channel(names: tuple[str, str, str], blocks: list[IntervalBlock], re
     # 61968-9 lists IntervalBlocks one reading type each; blocks of one type and length are put together again.
     grouped = groupby(blocks, key=lambda block: block.channel.reading_type)
     interval_blocks = "".join(_encode_blocks(reading_type, list(same)) for reading_type, same in grouped)
-    name = f"<Names><name>{text_of(stream)}</name><NameType><name>channel</name></NameType></Names>" if stream else ""
+    name = encode_stream(stream) if stream else ""
     readings = "".join(
         f"<Readings><timeStamp>{units.format_utc(register.time_utc)}</timeStamp><value>{register.value}</value>"
         f"{_encode_qualities(register.qualities)}"
         f'<ReadingType ref="{attribute(register.channel.reading_type)}"></ReadingType></Readings>'
         for register in registers
     )
-    point = f"<UsagePoint><mRID>{text_of(usage_point)}</mRID></UsagePoint>" if usage_point else ""
+    point = encode_usage_point(usage_point) if usage_point else ""
     return (
         f"<MeterReading>{interval_blocks}<Meter><mRID>{text_of(meter)}</mRID>{name}</Meter>"
         f"{readings}{point}</MeterReading>"
     )
+
+
+def encode_stream(name: str) -> str:
+    """Return the Names of a Meter that say which of its streams a channel is."""
+    return f"<Names><name>{text_of(name)}</name><NameType><name>channel</name></NameType></Names>"
+
+
+def encode_usage_point(mrid: str) -> str:
+    """Return the UsagePoint of a MeterReading."""
+    return f"<UsagePoint><mRID>{text_of(mrid)}</mRID></UsagePoint>"
 
 
 def _encode_blocks(reading_type: str, blocks: Iterable[IntervalBlock]) -> str:

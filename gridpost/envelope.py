@@ -94,6 +94,11 @@ class Envelope:
     certificate_sha256: bytes
 
     @property
+    def operation(self) -> str:
+        """The name of the Body's child."""
+        return str(self.payload.tag)
+
+    @property
     def claimed_source(self) -> str:
         """Header/Source, for logs only."""
         return _claim(self.payload, "Source")

@@ -17,27 +17,32 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ObjectIdentifier
 
-from . import answers, heads, messages, schemas, units, wssecurity
+from . import answers, heads, messages, recogniser, schemas, units, wssecurity
 from .envelope import DEVICE_LIMITS, Envelope, Limits, canonical, shape
 from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch
 from .heads import TreeHead
 from .model import Enrolment, Message, Opened, Receipt, Refusal
 from .ports import Signer
+from .recogniser import Plain
 
 # The extended key usage that makes a certificate a bus's (decision 13): an OID under the UUID arc, ITU-T X.667.
 BUS_KEY_USAGE = ObjectIdentifier("2.25.284392625550119026516274436571923214786")
 
+Sealed = Envelope | Plain  # what came in, by either way; not yet trusted
 
-def read(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Envelope:
-    """Take bytes to a shaped envelope: size, counts, hardened parse, shape. Nothing in it is trusted yet.
+
+def read(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Sealed:
+    """Take bytes to a message of a known shape: size, counts, hardened parse, shape. Nothing in it is trusted yet.
+
+    Our own devices' layout is recognised without a tree (ADR 0011); what comes of a message does not depend on that.
 
     Raises:
         PeerFault: a leaf of the first group in errors.py.
     """
-    return shape(raw, limits)
+    return recogniser.recognise(raw, limits) or shape(raw, limits)
 
 
-def open_(envelope: Envelope, enrolment: Enrolment) -> Opened:
+def open_(envelope: Sealed, enrolment: Enrolment) -> Opened:
     """Verify, then validate, then decode; in this order, and only from what was digested.
 
     The certificate is judged at the Timestamp's Created, and so is Source; revocation, expiry and age at *now* are not
@@ -59,16 +64,20 @@ class Authentic:
     content_digest: bytes
 
 
-def verify(envelope: Envelope, enrolment: Enrolment) -> Authentic:
+def verify(envelope: Sealed, enrolment: Enrolment) -> Authentic:
     """The first half of `open_`: is it really from that sender?
 
     Raises:
         SignatureInvalid: for every cause alike.
     """
-    verified = wssecurity.verify(envelope, enrolment.certificate)
+    if isinstance(envelope, Plain):
+        verified, content = recogniser.verify(envelope, enrolment.certificate), envelope.payload
+    else:
+        verified = wssecurity.verify(envelope, enrolment.certificate)
+        content = _content(envelope, verified.body)
     if not valid_at(enrolment.certificate, verified.created_utc_ms):
         raise SignatureInvalid(detail="certificate is not valid at Created")
-    return Authentic(verified, content_digest(_content(envelope, verified.body)))
+    return Authentic(verified, content_digest(content))
 
 
 _PREFIX = re.compile(rb"xmlns(:[^=]+)?=")
@@ -89,15 +98,13 @@ def _content(envelope: Envelope, body: bytes) -> bytes:
     return canonical(envelope.payload)
 
 
-def decode(envelope: Envelope, enrolment: Enrolment, authentic: Authentic) -> Opened:
+def decode(envelope: Sealed, enrolment: Enrolment, authentic: Authentic) -> Opened:
     """The second half of `open_`: what does it say?
 
     Raises:
         UnknownOperation, SchemaInvalid, HeaderIncomplete, SourceMismatch: see errors.py.
     """
-    messages.kind_of(envelope.payload)
-    schemas.validate(envelope.payload)
-    message: Message = messages.decode(envelope.payload)
+    message: Message = envelope.message if isinstance(envelope, Plain) else _decoded(envelope)
     if message.header.source != enrolment.sender:
         raise SourceMismatch(detail=f"Source {message.header.source} signed by {enrolment.sender}")
     return Opened(
@@ -109,6 +116,12 @@ def decode(envelope: Envelope, enrolment: Enrolment, authentic: Authentic) -> Op
         created_utc_ms=authentic.verified.created_utc_ms,
         raw=envelope.raw,
     )
+
+
+def _decoded(envelope: Envelope) -> Message:
+    messages.kind_of(envelope.payload)
+    schemas.validate(envelope.payload)
+    return messages.decode(envelope.payload)
 
 
 def seal(payload: bytes, signer: Signer, created_utc_ms: int) -> bytes:
@@ -200,7 +213,7 @@ def open_head(raw: bytes, trust: Trust) -> TreeHead:
 
 def _verified_bus(raw: bytes, trust: Trust) -> tuple[Envelope, wssecurity.Verified]:
     try:
-        envelope = read(raw)
+        envelope = shape(raw)
         check_bus(envelope.certificate, trust)
         return envelope, wssecurity.verify(envelope, envelope.certificate)
     except PeerFault as error:

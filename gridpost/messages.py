@@ -174,7 +174,8 @@ def _reading_type(element: Element) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _interval_s(reading_type: str) -> int:
+def interval_s(reading_type: str) -> int:
+    """Return the seconds a reading type's measuring period lasts; 0 when it states none."""
     try:
         return ReadingType.parse(reading_type).interval_s
     except FileInvalid:
@@ -194,7 +195,7 @@ def _decode_plain(block: Element, key: ChannelKey) -> IntervalBlock | None:
         ends, literals = tuple(map(units.parse_utc, stamps)), units.decimal_texts(values)
     except ValueError:
         return None  # white space around it, or a finding: _decode_block knows which
-    return IntervalBlock(key, _interval_s(key.reading_type), ends, literals, ((),) * len(ends))
+    return IntervalBlock(key, interval_s(key.reading_type), ends, literals, ((),) * len(ends))
 
 
 def _decode_block(block: Element, key: ChannelKey, findings: _Findings) -> IntervalBlock:
@@ -206,7 +207,7 @@ def _decode_block(block: Element, key: ChannelKey, findings: _Findings) -> Inter
         ends.append(end)
         values.append(value)
         qualities.append(quality)
-    return IntervalBlock(key, _interval_s(key.reading_type), tuple(ends), tuple(values), tuple(qualities))
+    return IntervalBlock(key, interval_s(key.reading_type), tuple(ends), tuple(values), tuple(qualities))
 
 
 def _decode_interval(reading: Element, findings: _Findings) -> tuple[int, str | None, Qualities]:

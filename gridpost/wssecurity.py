@@ -89,7 +89,7 @@ def _verify(envelope: Envelope, certificate: bytes) -> Verified:
     parts = _resolve(references, envelope)
     _require(not len(value), "SignatureValue's shape")
     signature = base64_octets(value.text)
-    _check_signature(public_key(certificate), method.get("Algorithm", ""), signature, canonical(signed_info, prefixes))
+    check_value(certificate, method.get("Algorithm", ""), signature, canonical(signed_info, prefixes))
     octets = [_check_digest(reference, part) for reference, part in zip(references, parts, strict=True)]
     at = parts.index(envelope.body)
     body = b"" if references[at].prefix_list else octets[at]
@@ -169,7 +169,13 @@ def _c14n_prefixes(element: Element, name: str) -> list[str]:
     return text.split()
 
 
-def _check_signature(key: PublicKey, algorithm: str, signature: bytes, data: bytes) -> None:
+def check_value(certificate: bytes, algorithm: str, signature: bytes, data: bytes) -> None:
+    """Check a SignatureValue over SignedInfo's canonical form with a certificate's key.
+
+    Raises:
+        SignatureInvalid: for every cause alike.
+    """
+    key = public_key(certificate)
     try:
         if isinstance(key, rsa.RSAPublicKey):
             _require(algorithm in RSA_HASHES, "algorithm does not fit an RSA key")
@@ -229,18 +235,19 @@ def _require(condition: bool, detail: str) -> None:
 
 # --- signing ---------------------------------------------------------------------------------------------------------
 
-_SIGNED_INFO = (
+# The one layout we write; `recogniser.py` makes its patterns of these.
+SIGNED_INFO = (
     f'<ds:SignedInfo xmlns:ds="{ns.DS}">'
     f'<ds:CanonicalizationMethod Algorithm="{ns.EXC_C14N}"></ds:CanonicalizationMethod>'
     '<ds:SignatureMethod Algorithm="{algorithm}"></ds:SignatureMethod>{references}</ds:SignedInfo>'
 )
-_REFERENCE = (
+REFERENCE = (
     '<ds:Reference URI="#{id}"><ds:Transforms>'
     f'<ds:Transform Algorithm="{ns.EXC_C14N}"></ds:Transform></ds:Transforms>'
     f'<ds:DigestMethod Algorithm="{ns.SHA256}"></ds:DigestMethod>'
     "<ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>"
 )
-_ENVELOPE = (
+ENVELOPE = (
     f'<soap:Envelope xmlns:soap="{ns.SOAP11}"><soap:Header>'
     f'<wsse:Security xmlns:wsse="{ns.WSSE}" soap:mustUnderstand="1">'
     f'<wsse:BinarySecurityToken xmlns:wsu="{ns.WSU}" EncodingType="{ns.BASE64}" ValueType="{ns.X509V3}" wsu:Id="token">'
@@ -250,6 +257,8 @@ _ENVELOPE = (
     f'<wsse:Reference URI="#token" ValueType="{ns.X509V3}"/></wsse:SecurityTokenReference></ds:KeyInfo>'
     "</ds:Signature></wsse:Security></soap:Header>{body}</soap:Envelope>"
 )
+TIMESTAMP = f'<wsu:Timestamp xmlns:wsu="{ns.WSU}" wsu:Id="time"><wsu:Created>{{created}}</wsu:Created></wsu:Timestamp>'
+BODY = f'<soap:Body xmlns:soap="{ns.SOAP11}" xmlns:wsu="{ns.WSU}" wsu:Id="body">{{payload}}</soap:Body>'
 
 
 def sign(payload: bytes, signer: Signer, created_utc_ms: int) -> bytes:
@@ -262,20 +271,17 @@ def sign(payload: bytes, signer: Signer, created_utc_ms: int) -> bytes:
     Raises:
         SignerUnavailable: the key cannot be used now.
     """
-    body = f'<soap:Body xmlns:soap="{ns.SOAP11}" xmlns:wsu="{ns.WSU}" wsu:Id="body">{payload.decode()}</soap:Body>'
-    timestamp = (
-        f'<wsu:Timestamp xmlns:wsu="{ns.WSU}" wsu:Id="time">'
-        f"<wsu:Created>{units.format_utc_ms(created_utc_ms)}</wsu:Created></wsu:Timestamp>"
-    )
+    body = BODY.format(payload=payload.decode())
+    timestamp = TIMESTAMP.format(created=units.format_utc_ms(created_utc_ms))
     parts = (("body", body), ("time", timestamp))
-    references = "".join(_REFERENCE.format(id=name, digest=_sha256_base64(part)) for name, part in parts)
-    signed_info = _SIGNED_INFO.format(algorithm=signer.algorithm, references=references)
+    references = "".join(REFERENCE.format(id=name, digest=_sha256_base64(part)) for name, part in parts)
+    signed_info = SIGNED_INFO.format(algorithm=signer.algorithm, references=references)
     value = signer.sign(signed_info.encode())
     return _assembled(signer.certificate, timestamp, signed_info, value, body)
 
 
 def _assembled(certificate: bytes, timestamp: str, signed_info: str, value: bytes, body: str) -> bytes:
-    return _ENVELOPE.format(
+    return ENVELOPE.format(
         token=base64.b64encode(certificate).decode(),
         timestamp=timestamp,
         signed_info=signed_info,

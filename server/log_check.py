@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from gridpost import exchange, wssecurity
-from gridpost.envelope import DEVICE_LIMITS, Envelope
+from gridpost.envelope import DEVICE_LIMITS, Envelope, shape
 from gridpost.errors import EnvelopeShape, Item, PeerFault, SignatureInvalid
 from gridpost.evidence import Authority, Signed, open_receipt
 from gridpost.exchange import Trust, open_head
@@ -38,7 +38,7 @@ class StoreAuthority:
 
     def bus(self, raw: bytes) -> Signed:
         """See `evidence.Authority`."""
-        envelope = exchange.read(raw)
+        envelope = shape(raw)
         if envelope.certificate_sha256 not in self._buses:
             exchange.check_bus(envelope.certificate, self._trust)
             self._buses.add(envelope.certificate_sha256)
@@ -49,7 +49,7 @@ class StoreAuthority:
 
     def device(self, raw: bytes) -> Signed:
         """See `evidence.Authority`."""
-        envelope = exchange.read(raw, DEVICE_LIMITS.raised(len(raw)))
+        envelope = shape(raw, DEVICE_LIMITS.raised(len(raw)))
         serial = self._serials.get(envelope.certificate_sha256)
         if serial is None:
             raise SignatureInvalid(detail="no certificate of that fingerprint is on file")

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from gridpost import answers, exchange, messages, schemas
 from gridpost.check import Transport, check, check_moment
-from gridpost.envelope import Envelope, Limits
+from gridpost.envelope import Limits
 from gridpost.errors import (
     ActionMismatch,
     GridpostError,
@@ -27,7 +27,7 @@ from gridpost.errors import (
     SignatureInvalid,
     SignerUnavailable,
 )
-from gridpost.exchange import Authentic
+from gridpost.exchange import Authentic, Sealed
 from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, Refusal
 from gridpost.ports import Clock, Signer, Store, ZoneOf
 
@@ -130,11 +130,11 @@ class Reception:
         """
         return self._failed_utc_ms is None or abs(self._post.clock() - self._failed_utc_ms) > UNABLE_MS
 
-    def _authenticate(self, raw: bytes, arrival: Arrival) -> tuple[Envelope, Enrolment, Authentic]:
+    def _authenticate(self, raw: bytes, arrival: Arrival) -> tuple[Sealed, Enrolment, Authentic]:
         """Read, look the signer up, verify; in the pool's thread when the message is large (a store's reads may be)."""
         post = self._post
         envelope = exchange.read(raw, post.limits)
-        if arrival.soap_action and arrival.soap_action != schemas.SOAP_ACTIONS.get(envelope.payload.tag):
+        if arrival.soap_action and arrival.soap_action != schemas.SOAP_ACTIONS.get(envelope.operation):
             raise ActionMismatch(detail=arrival.soap_action[:200])
         enrolment = post.store.enrolment(envelope.certificate_sha256)
         if enrolment is None:
@@ -201,7 +201,7 @@ class Reception:
 
         return make_receipt
 
-    def _refuse(self, error: PeerFault, envelope: Envelope, authentic: Authentic, arrival: Arrival, now: int) -> Reply:
+    def _refuse(self, error: PeerFault, envelope: Sealed, authentic: Authentic, arrival: Arrival, now: int) -> Reply:
         refusal = Refusal(
             code=error.code,
             retry=error.retry,
@@ -258,7 +258,7 @@ def _entry(opened: Opened, arrival: Arrival) -> Entry:
     )
 
 
-def _noun(envelope: Envelope) -> str:
+def _noun(envelope: Sealed) -> str:
     """The noun of the fault message: the message's own, any for one we do not know."""
-    kind = messages.MESSAGES.get(envelope.payload.tag)
+    kind = messages.MESSAGES.get(envelope.operation)
     return kind.noun if kind else _DEFAULT_NOUN

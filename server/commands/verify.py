@@ -152,7 +152,7 @@ def _sealed(name: str, raw: bytes, trusted: Sequence[str]) -> Verdict:
     if not trusted:
         return Verdict(name, "unknown", {}, (Item("authority-unknown", "no CA is known: give --trust ca.pem"),))
     authority: Authority = IndependentAuthority("".join(trusted))
-    kind = exchange.read(raw, DEVICE_LIMITS.raised(len(raw))).payload.tag
+    kind = exchange.read(raw, DEVICE_LIMITS.raised(len(raw))).operation
     if kind in messages.MESSAGES:
         signed = authority.device(raw)
         schemas.validate(signed.payload)
