@@ -14,14 +14,14 @@ from signxml import SignatureConfiguration, XMLVerifier
 from signxml.exceptions import SignXMLException
 
 from gridpost import exchange, ns
-from gridpost.envelope import Limits, canonical
+from gridpost.envelope import Limits, canonical, shape
 from gridpost.errors import GridpostError
 
 _NO_LIMIT = Limits().raised(64 << 20)
 
 
 def _digest(raw, whole_body):
-    envelope = exchange.read(raw, _NO_LIMIT)
+    envelope = shape(raw, _NO_LIMIT)
     return sha256(canonical(envelope.body if whole_body else envelope.payload)).digest()
 
 
