@@ -21,19 +21,16 @@ Exit status: 0 everything holds, 1 something does not.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
@@ -41,29 +38,19 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import changed_bus
 from gridpost.adapters.mv90 import Mv90Adapter
 from gridpost.ied_soap_client import config as ied_settings
-from live_bus import BIN, Device, LiveBus, channel_table, now_utc_ms, run
+from judging import judge_entries, judge_receipts
+from live_bus import BIN, LiveBus, channel_table, now_utc_ms, run
+from traffic import Found, Sent, Traffic, free_port, told
 
 from gridpost.ports import FormatOptions
 
 DEVICES = 4
-DAY_S = 86_400
-FIRST_DAY_S = 1_735_689_600  # 2025-01-01T00:00:00Z; a meter of a device has one day after the other from here
 HOUR_MS = 3_600_000
 AGENT, SIMULATED_METERS, SPEED = "AGENT-1", 2, 2000
 SECOND_KWH = "0.0.0.4.{direction}.1.12.0.0.0.0.0.0.0.0.3.72.0"  # no period stated: the table's 1 s
-SOAP_TYPE = {"Content-Type": "text/xml; charset=utf-8"}
-
-# A bus whose wall clock is an hour ahead; nothing else of it is touched.
-_AN_HOUR_LATER = """
-import sys, time
-real = time.time_ns
-time.time_ns = lambda: real() + 3600 * 10**9
-sys.argv = ["gridpost", "serve", *sys.argv[1:]]
-from gridpost.server.cli import main
-main()
-"""
 
 
 class Plan(NamedTuple):
@@ -76,146 +63,36 @@ class Plan(NamedTuple):
 
 
 @dataclass
-class Outcome:
+class Outcome(Found):
     """Raw counts; `problems` names the first few of what does not hold."""
 
-    messages: int = 0
     bus_kills: int = 0
     agent_kills: int = 0
-    seed: int = 0
-    unanswered: int = 0
-    resent: int = 0
     resent_an_hour_later: int = 0
-    lost: int = 0
-    double: int = 0
-    wrong: int = 0
-    receipts_changed: int = 0
-    roots_wrong: int = 0
     files: int = 0
     files_wrong: int = 0
     agent_messages: int = 0
     agent_intervals: int = 0
     agent_receipts_changed: int = 0
     slowest_start_s: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def problem(self, text: str, counter: str = "") -> None:
-        if counter:
-            setattr(self, counter, getattr(self, counter) + 1)
-        if len(self.problems) < 50:
-            self.problems.append(text)
 
 
-@dataclass
-class Sent:
-    """A message a device made: its content stays, its seal is new with each attempt."""
+class EverythingAgain(Traffic):
+    """After each restart of the bus each device sends all it ever sent once more, and in the end too."""
 
-    device: Device
-    message_id: str
-    payload: bytes
-    first_end_utc: int
-    values: list[str]
-    receipt: bytes | None = None
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._resent: dict[int, int] = {}  # by device: the generation for which all was sent again
 
+    def again(self, mine: list[Sent], _chance: random.Random) -> None:
+        device = id(mine[0].device)
+        while self._resent.get(device, 0) != self._generation:
+            self._resent[device] = self._generation
+            self.finish(mine)
 
-# --- the devices -----------------------------------------------------------------------------------------------------
-
-
-class Traffic:
-    """Devices that push until each has an answer for every message, whatever becomes of the bus meanwhile."""
-
-    def __init__(self, bus: LiveBus, devices: list[Device], plan: Plan, outcome: Outcome) -> None:
-        self._bus, self._outcome = bus, outcome
-        self.sent: list[Sent] = []
-        self._lock = threading.Lock()
-        self._answers = 0
-        self._news = threading.Condition()
-        self._generation = 0
-        self._is_up = True
-        shares = [plan.messages // DEVICES + (number < plan.messages % DEVICES) for number in range(DEVICES)]
-        self._threads = [
-            threading.Thread(target=self._run, args=(device, share, random.Random(f"{plan.seed}-{device.serial}")))
-            for device, share in zip(devices, shares, strict=True)
-        ]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for_answers(self, count: int) -> None:
-        """Wait until so many messages were answered for the first time."""
-        with self._news:
-            if not self._news.wait_for(lambda: self._answers >= count, 120):
-                raise AssertionError(f"only {self._answers} answers, waiting for {count}")
-
-    def went_down(self) -> None:
-        with self._news:
-            self._is_up = False
-
-    def came_up(self) -> None:
-        with self._news:
-            self._is_up = True
-            self._generation += 1
-            self._news.notify_all()
-
-    def _run(self, device: Device, share: int, chance: random.Random) -> None:
-        mine: list[Sent] = []
-        generation = 0
-        for number in range(share):
-            values = [f"{chance.randrange(10**6)}.{chance.randrange(1000):03d}" for _ in range(96)]
-            first_end = FIRST_DAY_S + number * DAY_S + 900
-            message_id = f"{device.serial}-{number}"
-            mine.append(Sent(device, message_id, device.payload(message_id, values, first_end), first_end, values))
-            with self._lock:
-                self.sent.append(mine[-1])
-            self._until_answered(mine[-1])
-            while generation != self._generation:
-                generation = self._generation
-                for earlier in mine:
-                    self._until_answered(earlier)
+    def finish(self, mine: list[Sent]) -> None:
         for one in mine:
-            self._until_answered(one)
-
-    def _until_answered(self, one: Sent) -> None:
-        while True:
-            try:
-                status, body = self._bus.wire.post(one.device.seal(one.payload))
-            except Exception:
-                with self._lock:
-                    self._outcome.unanswered += 1
-                self._wait_until_up()
-                continue
-            if status == 200:
-                self._keep(one, body)
-            else:
-                self._outcome.problem(f"{one.message_id}: answered with {status}: {body[:300]!r}")
-            return
-
-    def _keep(self, one: Sent, body: bytes) -> None:
-        if one.receipt is None:
-            one.receipt = body
-            one.device.receipt(body, one.payload)
-            with self._news:
-                self._answers += 1
-                self._news.notify_all()
-            return
-        with self._lock:
-            self._outcome.resent += 1
-        if body != one.receipt:
-            self._outcome.problem(f"{one.message_id}: a repeat got another receipt", "receipts_changed")
-
-    def _wait_until_up(self) -> None:
-        with self._news:
-            if not self._news.wait_for(lambda: self._is_up, 60):
-                raise AssertionError("the bus did not come back")
+            self.until_answered(one)
 
 
 # --- the agent -------------------------------------------------------------------------------------------------------
@@ -315,53 +192,6 @@ def _spawn(command: list[Any]) -> subprocess.Popen:
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
-def judge_entries(database: sqlite3.Connection, sent: list[Sent], outcome: Outcome) -> None:
-    """Every message once, every value once and as it was sent, by SQL."""
-    entries = Counter(database.execute("SELECT sender, message_id FROM entry").fetchall())
-    stored: dict[tuple[str, int], list[str]] = {}
-    rows = database.execute("SELECT meter, interval_end_utc, value FROM interval_value WHERE outcome != 'gap'")
-    for meter, end, value in rows:
-        stored.setdefault((meter, end), []).append(value.strip('"'))
-    for one in sent:
-        times = entries.get((one.device.serial, one.message_id), 0)
-        if times != 1:
-            outcome.problem(f"{one.message_id}: {times} entries", "double" if times else "lost")
-        for index, value in enumerate(one.values):
-            found = stored.get((f"M-{one.device.serial}", one.first_end_utc + index * 900), [])
-            if len(found) != 1:
-                outcome.problem(f"{one.message_id}: value {index} {len(found)} times", "double" if found else "lost")
-            elif Decimal(found[0]) != Decimal(value):
-                outcome.problem(f"{one.message_id}: value {index} is {found[0]}, was {value}", "wrong")
-    for entry in set(entries) - {(one.device.serial, one.message_id) for one in sent}:
-        if entry[0] != AGENT:
-            outcome.problem(f"{entry}: nobody sent that", "double")
-
-
-def judge_receipts(database: sqlite3.Connection, sent: list[Sent], outcome: Outcome) -> None:
-    """Sequence without holes; each receipt carries the root over the entries before it (RFC 9162 section 2.1.1)."""
-    rows = database.execute("SELECT seq, sender, message_id, leaf_hash, receipt FROM entry ORDER BY seq").fetchall()
-    leaves = [row[3] for row in rows]
-    if [row[0] for row in rows] != list(range(len(rows))):
-        outcome.problem("the numbers of the entries have holes")
-    by_id = {(one.device.serial, one.message_id): one for one in sent}
-    for seq, sender, message_id, _, receipt in rows:
-        one = by_id.get((sender, message_id))
-        if one is None:
-            continue
-        if receipt != one.receipt:
-            outcome.problem(f"{message_id}: the receipt on file is another", "receipts_changed")
-        said = one.device.receipt(receipt, one.payload)
-        if said.position.seq != seq or said.root_before != root(leaves[:seq]):
-            outcome.problem(f"{message_id}: not the root over the {seq} entries before it", "roots_wrong")
-
-
-def root(leaves: list[bytes]) -> bytes:
-    if len(leaves) < 2:
-        return leaves[0] if leaves else hashlib.sha256().digest()
-    left = 1 << ((len(leaves) - 1).bit_length() - 1)
-    return hashlib.sha256(b"\x01" + root(leaves[:left]) + root(leaves[left:])).digest()
-
-
 def judge_files(folder: Path, sent: list[Sent], outcome: Outcome) -> None:
     """A file a day, revision 1 alone, with the values sent; MDEF holds them as float32."""
     files = {file.name: file for file in folder.iterdir() if not file.name.startswith(".")}
@@ -430,12 +260,12 @@ def campaign(folder: Path, plan: Plan) -> Outcome:
         bus.start()
         devices = [bus.enrol(f"IED-{number}", channel_table(f"M-IED-{number}")) for number in range(DEVICES)]
         agent = Agent(folder, bus, plan.seed) if plan.agent_kills else None
-        traffic = Traffic(bus, devices, plan, outcome)
+        traffic = EverythingAgain(bus, devices, outcome)
         _run(bus, agent, traffic, plan, outcome)
         _an_hour_later(bus, traffic.sent, outcome)
         _wait_for_files(bus, outcome)
         with sqlite3.connect(f"file:{bus.folder / 'gridpost.db'}?mode=ro", uri=True) as database:
-            judge_entries(database, traffic.sent, outcome)
+            judge_entries(database, traffic.sent, outcome, {AGENT})
             judge_receipts(database, traffic.sent, outcome)
             if agent:
                 judge_agent(database, agent, outcome)
@@ -485,7 +315,7 @@ def _kills(plan: Plan, chance: random.Random) -> Iterator[tuple[int, str]]:
 
 def _an_hour_later(bus: LiveBus, sent: list[Sent], outcome: Outcome) -> None:
     bus.stop()
-    usual, bus.command = bus.command, (sys.executable, "-c", _AN_HOUR_LATER)
+    usual, bus.command = bus.command, changed_bus.command(ahead_s=HOUR_MS // 1000)
     bus.start()
     for one in sent:
         status, body = bus.wire.post(one.device.seal(one.payload, now_utc_ms() + HOUR_MS))
@@ -509,13 +339,6 @@ def _wait_for_files(bus: LiveBus, outcome: Outcome) -> None:
     bus.stop()
 
 
-def free_port() -> int:
-    """Return a port that is free now: the agent's settings must name one that stays over the bus's restarts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--messages", type=int, default=Plan().messages)
@@ -532,9 +355,7 @@ def main() -> int:
         folder = asked.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         outcome = campaign(folder, plan)
-    result = {**asdict(outcome), "ok": outcome.ok}
-    print(json.dumps(result) if asked.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
-    return 0 if outcome.ok else 1
+    return told({**asdict(outcome), "ok": outcome.ok}, asked.json)
 
 
 if __name__ == "__main__":
