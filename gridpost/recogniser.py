@@ -101,7 +101,10 @@ def recognise(raw: bytes, limits: Limits) -> Plain | None:
     try:
         readings = _readings(text[outer.end() : len(text) - len(_END)])
         return _plain(raw, outer, CreatedMeterReadings(_header(outer), readings))
-    except (ValueError, EnvelopeShape):  # no such date, not a number, not a row: the reference finds out which, and says so
+    except (
+        ValueError,
+        EnvelopeShape,
+    ):  # no such date, not a number, not a row: the reference finds out which, and says so
         return None
 
 
@@ -206,7 +209,9 @@ def _head() -> str:
     """The pattern of all that stands before the readings."""
     written = encoding.encode(CreatedMeterReadings(Header(_VERB, _NOUN, 0, "{source}", "{id}"), Readings(()))).decode()
     written = written.replace(units.format_utc_ms(0), "{time}").replace("</Header>", "{properties}</Header>")
-    sequence = _pattern(encoding.encode_property("sequence", "{n}"), n=_group("sequence", rf"\d{{1,{units.MAX_DIGITS}}}"))
+    sequence = _pattern(
+        encoding.encode_property("sequence", "{n}"), n=_group("sequence", rf"\d{{1,{units.MAX_DIGITS}}}")
+    )
     receipt = _pattern(encoding.encode_property("lastReceipt", "{receipt}"), receipt=_text("receipt"))
     payload = _pattern(
         written.partition(_AFTER_READINGS)[0],
@@ -221,13 +226,16 @@ def _head() -> str:
         for part in ("body", "time")
     )
     info = _pattern(wssecurity.SIGNED_INFO, algorithm=_text("algorithm"), references=references)
-    return _pattern(
-        wssecurity.ENVELOPE.partition("{body}")[0],
-        token=_group("token", _BASE64 % (4, 20_000)),
-        timestamp=_group("timestamp", _pattern(wssecurity.TIMESTAMP, created=_group("created", _INSTANT))),
-        signed_info=_group("info", info),
-        value=_group("value", _BASE64 % (4, 2000)),
-    ) + f"(?P<body>){body}(?P<payload>){payload}"  # empty groups: where the two begin
+    return (
+        _pattern(
+            wssecurity.ENVELOPE.partition("{body}")[0],
+            token=_group("token", _BASE64 % (4, 20_000)),
+            timestamp=_group("timestamp", _pattern(wssecurity.TIMESTAMP, created=_group("created", _INSTANT))),
+            signed_info=_group("info", info),
+            value=_group("value", _BASE64 % (4, 2000)),
+        )
+        + f"(?P<body>){body}(?P<payload>){payload}"
+    )  # empty groups: where the two begin
 
 
 def _behind_rows() -> str:
