@@ -8,10 +8,8 @@ boundary brings is measuring.py's, what an answer means push.py's.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 from gridpost import units
 from gridpost.errors import StoreUnavailable
@@ -19,22 +17,22 @@ from gridpost.model import Quality
 
 from . import config as settings
 from . import register_map as rm
-from .clockwatch import ClockWatch, Machine, wall_ms
+from .clockwatch import ClockWatch, Machine
 from .identity import parties
 from .measuring import Measuring, meters
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
 from .spool import Batch, Spool
 from .transport import Transport
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Linux; elsewhere a restart of the machine is not told apart
+_THIS_MACHINE = Machine()
 _SLICE_S = 1.0
 _SETTLE_S = 0.5  # so that a push and a boundary of the same moment come in this order: boundary, push
 Say = Callable[..., None]
 
 
-def new_id() -> str:
+def new_id(machine: Machine = _THIS_MACHINE) -> str:
     """Return a fresh UUIDv7."""
-    return uuid7(wall_ms(), os.urandom(10))
+    return uuid7(machine.wall_ms(), machine.entropy(10))
 
 
 class Agent:
@@ -49,12 +47,12 @@ class Agent:
             ConfigInvalid, NotFound: meters, channels or identity are not as they must be.
         """
         self._config, self._spool, self._say = config, spool, say
-        self._machine = machine or Machine()
+        self._machine = machine or _THIS_MACHINE
         self._watch = ClockWatch(self._machine)
         self._reading = asyncio.Lock()
-        wall = self._machine.wall_ms
-        self.measuring = Measuring(spool, meters(config), config.poll.tolerance_s, wall, new_id, say, spool.stands())
-        impure = Impure(wall, new_id, self._clock_told)
+        wall, ids = self._machine.wall_ms, partial(new_id, self._machine)
+        self.measuring = Measuring(spool, meters(config), config.poll.tolerance_s, wall, ids, say, spool.stands())
+        impure = Impure(wall, ids, self._clock_told)
         self.pusher = Pusher(spool, transport, parties(config), impure, say)
 
     async def run(self) -> None:
@@ -84,7 +82,7 @@ class Agent:
 
     def _restarted(self) -> bool:
         try:
-            return self._spool.booted(_boot_number())
+            return self._spool.booted(self._machine.boot())
         except StoreUnavailable as error:
             self._say("spool-unavailable", reason=error.reason)
             return False
@@ -107,7 +105,7 @@ class Agent:
             left_s = end_utc - self._machine.wall_ms() / 1000
             if left_s <= 0:
                 return True
-            await asyncio.sleep(min(left_s, _SLICE_S))
+            await self._machine.sleep(min(left_s, _SLICE_S))
 
     def _stepped(self, step_ms: int) -> None:
         detail = f"clock set by {step_ms / 1000:+.1f} s at {units.format_utc(self._machine.wall_ms() // 1000)}"
@@ -164,11 +162,3 @@ class Agent:
         except StoreUnavailable as error:
             self._say("spool-unavailable", reason=error.reason)
             return Drained(unanswered=error.reason)
-
-
-def _boot_number() -> int:
-    """Return a number that is another after each start of the machine; 0 where that cannot be told."""
-    try:
-        return int.from_bytes(hashlib.sha256(_BOOT_ID.read_bytes()).digest()[:6])
-    except OSError:
-        return 0

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,8 +67,12 @@ class Batch:
 class Spool:
     """One open spool file; one thread uses it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Callable[..., sqlite3.Connection] = sqlite3.connect) -> None:
         """Open or make the file.
+
+        Args:
+            path: of the file.
+            connect: as `sqlite3.connect`; what fails on disks is told by its errors.
 
         Raises:
             StoreUnavailable: it cannot be opened.
@@ -76,7 +80,7 @@ class Spool:
         """
         with _told():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # consumption is personal data
-            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db = connect(path, isolation_level=None)
             self._db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
