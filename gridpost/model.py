@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import units
+from .conditions import Conditions
 from .errors import FileInvalid
 
 MISSING_QUALITY = "2.5.259"  # known missing: the only quality under which a value may be absent (decision 11)
-VALID_QUALITY = "1.0.0"
-_EDITED_CATEGORY = "7"
+VALID_QUALITY, _EDITED_CATEGORY = "1.0.0", "7"
 LONGEST_CODE = 128  # as the schema has it
 
 
@@ -86,9 +86,8 @@ class ReadingType(NamedTuple):
 
     def reads_register_of(self, channel: ReadingType) -> bool:
         """Tell whether this type is the dial behind `channel`: equal but for accumulation and measuring period."""
-        return self._replace(accumulation=0, measuring_period=0) == channel._replace(
-            accumulation=0, measuring_period=0
-        ) and self.accumulation in (1, 2, 3, 9)
+        mine, its = (one._replace(accumulation=0, measuring_period=0) for one in (self, channel))
+        return mine == its and self.accumulation in (1, 2, 3, 9)
 
     def register(self) -> ReadingType:
         """Return the type of the register whose differences this interval channel holds: bulk, no period."""
@@ -128,9 +127,8 @@ class Channel:
 
     def holds_at(self, interval_end_utc: int) -> bool:
         """Tell whether the assignment covers an interval that ends then."""
-        return self.valid_from_utc < interval_end_utc and (
-            self.valid_to_utc is None or interval_end_utc <= self.valid_to_utc
-        )
+        ends_utc = self.valid_to_utc
+        return self.valid_from_utc < interval_end_utc and (ends_utc is None or interval_end_utc <= ends_utc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +227,14 @@ class Header:
     """The IEC 61968-100 header inside the Body.
 
     Attributes:
-        verb: ``created``, ``reply`` ...
-        noun: ``MeterReadings``, ``EndDeviceEvents``.
+        verb: ``created``, ``reply`` ...; noun: ``MeterReadings``, ``EndDeviceEvents``.
         timestamp_utc_ms: when the Body was made.
         source: the sender's id.
         message_id: <= 64 printable ASCII characters.
         correlation_id: the id answered; empty in a request.
         sequence: per IED, rising; None for foreign senders.
         last_receipt: ``partition:seq:root`` of the newest receipt the device holds; empty when none.
+        properties: (name, value) of every other Property, such as ``position``.
     """
 
     verb: str
@@ -247,6 +245,7 @@ class Header:
     correlation_id: str = ""
     sequence: int | None = None
     last_receipt: str = ""
+    properties: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +330,7 @@ class Enrolment:
     certificate: bytes  # DER
     revoked_at_utc_ms: int | None  # None while in force
     channels: tuple[Channel, ...]  # all of the sender's, past and present
+    conditions: Conditions | None = None  # what else its new messages must satisfy
 
 
 @dataclass(frozen=True, slots=True)

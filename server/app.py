@@ -31,7 +31,6 @@ from gridpost.envelope import DEVICE_LIMITS
 from gridpost.errors import ConfigInvalid, GridpostError, NotFound
 from gridpost.model import ChannelKey, Site
 from gridpost.ports import Adapter, Delivery
-from gridpost.units import seconds_of
 from gridpost.wssecurity import KeySigner
 
 from .audit import Audit, open_audit
@@ -49,14 +48,14 @@ from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
 from .transports.shared_port import BACKLOG, SharedPort
+from .trust_keeper import TrustKeeper, own_certificates
 from .worker import Aside, ReactorWorker
 from .zones import zone_of
 
 REFUSALS_FLUSH_S = 5  # decision 8
-DAY_S = 86_400
 HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
+TRUST_LOOKED_S = 60  # and whether a certificate ends or a list of revoked ones is due
 QUOTES_S = 5  # between two looks at what devices quote
-EXPIRY_WARNED_DAYS = 60
 _log = Logger()
 
 
@@ -85,7 +84,7 @@ class Parts:
     audit: Audit
     clock: WatchedClock
     signer: KeySigner
-    est: Est
+    ca: DeviceCA
 
 
 def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Parts:
@@ -105,7 +104,7 @@ def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Par
     clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
     audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, clock)
     store = open_store(config.database, clock, serve=True, on_fatal=on_fatal)
-    return Parts(config, store, audit, clock, signer, Est(ca, store, utc_now))
+    return Parts(config, store, audit, clock, signer, ca)
 
 
 def day_files(config: Config, store: SqlStore) -> DayFiles:
@@ -161,6 +160,8 @@ class Bus:
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
+        self._est = Est(parts.ca, parts.store, utc_now, config.trust)
+        self._trust = TrustKeeper(parts.store, parts.ca, own_certificates(config, parts.signer, parts.ca), config.trust)
         self._stopping = False
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
@@ -189,7 +190,7 @@ class Bus:
             if address:
                 addresses.append(await self._listen(scheme, address))
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
-        self._every(DAY_S, self._warn_of_expiry, now=True)
+        self._every(TRUST_LOOKED_S, lambda: self._reading("trust", self._keep_trust), now=True)
         self._every(HEADS_LOOKED_S, self._publish_heads, now=True)
         self._every(QUOTES_S, lambda: self._reading("quoted-receipts", self._hold_quotes_against_the_log))
         if self._reader:
@@ -220,7 +221,7 @@ class Bus:
     async def _listen(self, scheme: str, address: str) -> str:
         parts, listen = self._parts, self._parts.config.listen
         door = Door(
-            self._reception, parts.est, parts.audit, scheme, listen.public_url, self._is_healthy,
+            self._reception, self._est, parts.audit, scheme, listen.public_url, self._is_healthy,
             lambda work: deferToThreadPool(self._reactor, self._pool, work),
         )  # fmt: skip
         limits = HttpLimits(
@@ -256,12 +257,10 @@ class Bus:
         loop.start(seconds, now=now)
         self._loops.append(loop)
 
-    def _warn_of_expiry(self) -> None:
-        """Once a day, from 60 days before the bus's certificate ends: without it no message is taken."""
-        ends = x509.load_der_x509_certificate(self._parts.signer.certificate).not_valid_after_utc
-        days = (seconds_of(ends) - self._parts.clock() // 1000) // DAY_S
-        if days <= EXPIRY_WARNED_DAYS:
-            self._parts.audit.event("certificate-expires", days=days)
+    async def _keep_trust(self) -> None:
+        now = self._parts.clock()
+        for event in await self._aside.run(lambda: self._trust.step(now)):
+            self._parts.audit.event(event.name, **event.values)
 
     def _flush_refusals(self) -> None:
         taken = self._parts.audit.take_refusals()

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Entry] = {
     "backup": Entry("backup", "Copy the store, beside a running bus."),
     "restore": Entry("restore", "Put a backup in the store's place."),
     "ied": Entry("ied", "Enrol, list, show and revoke devices."),
+    "crl": Entry("crl", "Make, import, list and write lists of revoked certificates."),
     "export": Entry("export", "Write files from the store."),
     "log": Entry("log", "Check the log, sign its heads, prove entries, let old evidence go."),
     "convert": Entry("convert", "Convert between mdef, nem12, csv and cim; needs no bus."),

@@ -54,6 +54,18 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """How long keys and lists of revoked certificates are good."""
+
+    device_days: int = setting(3650, "days a device's certificate is good")
+    overlap_days: int = setting(30, "days a device's old key goes on beside its next one")
+    crl_days: int = setting(7, "days this bus's list of revoked certificates is good; a new one is made at half of it")
+    stale_crl: str = setting(
+        "refuse", "new messages whose foreign CA's list is out of date: refuse (until later) or alarm (and take them)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """The log of entries as evidence."""
 
@@ -79,6 +91,7 @@ class Config:
     bus: Bus = Bus()
     identity: Identity = Identity()
     listen: Listen = Listen()
+    trust: Trust = Trust()
     log: Log = Log()
     mv90: Mv90 = Mv90()
 
@@ -92,7 +105,10 @@ class Config:
         return self.folder / name
 
 
-SECTIONS: Mapping[str, type] = {"bus": Bus, "identity": Identity, "listen": Listen, "log": Log, "mv90": Mv90}
+SECTIONS: Mapping[str, type] = {
+    "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
+}  # fmt: skip
+STALE_CRL = ("refuse", "alarm")
 
 
 def load(file: Path) -> Config:
@@ -121,12 +137,17 @@ def _check(config: Config, file: Path) -> None:
         "listen.body_limit": (config.listen.body_limit, 1),
         "listen.connections": (config.listen.connections, 1),
         "listen.connections_per_peer": (config.listen.connections_per_peer, 1),
+        "trust.device_days": (config.trust.device_days, 1),
+        "trust.overlap_days": (config.trust.overlap_days, 0),
+        "trust.crl_days": (config.trust.crl_days, 1),
         "mv90.poll_s": (config.mv90.poll_s, 1),
         "mv90.grace_h": (config.mv90.grace_h, 0),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:
             raise ConfigInvalid(f"{file}: {name} must be at least {smallest}")
+    if config.trust.stale_crl not in STALE_CRL:
+        raise ConfigInvalid(f"{file}: trust.stale_crl must be one of {', '.join(STALE_CRL)}")
     if config.listen.https and not (config.listen.tls_certificate and config.listen.tls_key):
         raise ConfigInvalid(f"{file}: listen.https needs listen.tls_certificate and listen.tls_key")
     if not (config.listen.http or config.listen.https):

@@ -23,8 +23,11 @@ from cryptography.x509.oid import NameOID
 from gridpost import enrolment, wssecurity
 from gridpost.errors import ConfigInvalid, EnrolmentRefused, NotFound, SignatureInvalid
 from gridpost.exchange import BUS_KEY_USAGE
+from gridpost.units import seconds_of
 
-CA_YEARS, BUS_YEARS, DEVICE_YEARS = 30, 5, 10
+from .config import Trust
+
+CA_YEARS, BUS_YEARS = 30, 5
 # A device's clock may be behind ours when it first checks its own certificate.
 _BACKDATED = timedelta(days=1)
 _YEAR = timedelta(days=365)
@@ -38,11 +41,17 @@ class Pair(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What a certificate is to say."""
+    """What a certificate is to say: a name, a lifetime of years and days, extended key usages."""
 
     name: str
     years: int
     usages: tuple[x509.ObjectIdentifier, ...] = ()
+    days: int = 0
+
+    @property
+    def lifetime(self) -> timedelta:
+        """Return years and days together."""
+        return self.years * _YEAR + timedelta(days=self.days)
 
 
 def make_ca(organisation: str, now: datetime) -> Pair:
@@ -51,7 +60,7 @@ def make_ca(organisation: str, now: datetime) -> Pair:
     names = {NameOID.ORGANIZATION_NAME: organisation, NameOID.COMMON_NAME: "Gridpost device CA"}
     subject = x509.Name([x509.NameAttribute(kind, name) for kind, name in names.items()])
     built = (
-        _builder(subject, subject, key.public_key(), now, CA_YEARS)
+        _builder(subject, subject, key.public_key(), (now, CA_YEARS * _YEAR))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -94,7 +103,7 @@ class DeviceCA:
         """Return an end-entity certificate for a public key."""
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.name)])
         builder = (
-            _builder(name, self.certificate.subject, key, now, subject.years)
+            _builder(name, self.certificate.subject, key, (now, subject.lifetime))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
@@ -102,6 +111,12 @@ class DeviceCA:
         if subject.usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(subject.usages), critical=False)
         return builder.sign(self._key, hashes.SHA256())
+
+    def sign_list(self, builder: x509.CertificateRevocationListBuilder) -> x509.CertificateRevocationList:
+        """Return a list of revoked certificates as this CA's."""
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        named = builder.issuer_name(self.certificate.subject).add_extension(issuer, critical=False)
+        return named.sign(self._key, hashes.SHA256())
 
     def issue_bus(self, name: str, now: datetime) -> Pair:
         """Make the bus's own key and certificate, with the extended key usage that only a bus has (decision 13)."""
@@ -118,17 +133,33 @@ class Enrolments(Protocol):
     def bind_certificate(self, serial: str, csr_sha256: bytes, der: bytes) -> bytes:
         """Bind the code to its first request and return the certificate that stands for this one."""
 
+    def own_crl(self) -> bytes | None:
+        """Return the device CA's newest list of revoked certificates, DER; None before the first."""
+
 
 class Est:
-    """simpleenroll and cacerts."""
+    """simpleenroll, simplereenroll and cacerts."""
 
-    def __init__(self, ca: DeviceCA, enrolments: Enrolments, now: Callable[[], datetime]) -> None:
-        """`now` is asked once for each certificate made."""
-        self._ca, self._enrolments, self._now = ca, enrolments, now
+    def __init__(
+        self, ca: DeviceCA, enrolments: Enrolments, now: Callable[[], datetime], terms: Trust | None = None
+    ) -> None:
+        """`now` is asked once for each certificate made; `terms` say how long they are good."""
+        self._ca, self._enrolments, self._now, self._terms = ca, enrolments, now, terms or Trust()
 
     def cacerts(self) -> bytes:
         """Return the CA as RFC 7030 section 4.1.3 has it."""
         return enrolment.certs_only([self._ca.der])
+
+    def crl(self) -> bytes:
+        """Return the CA's list of revoked certificates, DER (RFC 5280 section 5).
+
+        Raises:
+            NotFound: none was made yet.
+        """
+        found = self._enrolments.own_crl()
+        if found is None:
+            raise NotFound("no list of revoked certificates was made yet")
+        return found
 
     def simpleenroll(self, body: bytes, header: str) -> bytes:
         """Return the certificate for a request, with the CA behind it.
@@ -153,7 +184,7 @@ class Est:
 
     def _issue(self, serial: str, request: bytes) -> bytes:
         key = requested_key(serial, request)
-        certificate = self._ca.issue(Subject(serial, DEVICE_YEARS), key, self._now())
+        certificate = self._ca.issue(Subject(serial, 0, days=self._terms.device_days), key, self._now())
         return certificate.public_bytes(serialization.Encoding.DER)
 
 
@@ -175,14 +206,20 @@ def requested_key(serial: str, request: bytes) -> wssecurity.PublicKey:
         raise EnrolmentRefused(f"the request's key: {error.detail}") from None
 
 
+def ends_utc_ms(certificate: bytes) -> int:
+    """Return the end of a DER certificate's validity."""
+    return seconds_of(x509.load_der_x509_certificate(certificate).not_valid_after_utc) * 1000
+
+
 def utc_now() -> datetime:
     """Return the moment, for certificates."""
     return datetime.now(UTC)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: wssecurity.PublicKey, now: datetime, years: int
+    subject: x509.Name, issuer: x509.Name, key: wssecurity.PublicKey, life: tuple[datetime, timedelta]
 ) -> x509.CertificateBuilder:
+    now, lifetime = life
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -190,7 +227,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + years * _YEAR)
+        .not_valid_after(now + lifetime)
     )
 
 

@@ -15,7 +15,7 @@ ROOMS = ("gridpost", *RINGS)
 
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
-    "__init__": 0, "ns": 0, "errors": 0, "units": 0,
+    "__init__": 0, "conditions": 0, "ns": 0, "errors": 0, "units": 0,
     "model": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "heads": 2, "enrolment": 2, "leaf": 2, "versions": 2,
     "wssecurity": 3, "ports": 3,

@@ -21,6 +21,7 @@ from .. import config as configuration
 from ..enrolment import DeviceCA
 from ..store import IedStatus
 from ..zones import zone_of
+from .crl import issued
 from .output import config_option, done, json_option, now_utc_ms, opened, typed
 
 KINDS = ("revenue meter", "PLC", "RTU", "protective relay", "fault recorder", "pulse box")
@@ -99,11 +100,20 @@ def show(serial: str, config_file: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def revoke(serial: str, config_file: Path, as_json: bool) -> None:
-    """Revoke a device's certificates and its code, from now on. What it sent stays."""
-    now = now_utc_ms()
-    with opened(configuration.load(config_file)) as store:
+    """Revoke a device's certificates and its code, from now on, and make the next list of revoked certificates.
+
+    What it sent stays.
+    """
+    config, now = configuration.load(config_file), now_utc_ms()
+    with opened(config) as store:
         store.revoke(serial, now)
-    done(as_json, {"serial": serial, "revoked_at": format_utc_ms(now)}, f"{serial} is revoked; its readings stay")
+        number = issued(config, store)
+    listed = f"list {number} names it" if number else "make the list where the CA's key is: gridpost crl issue"
+    done(
+        as_json,
+        {"serial": serial, "revoked_at": format_utc_ms(now), "crl": number},
+        f"{serial} is revoked; its readings stay; {listed}",
+    )
 
 
 def _ied(ied: IedStatus) -> dict[str, Any]:

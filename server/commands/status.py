@@ -13,20 +13,24 @@ from gridpost.units import format_utc_ms
 
 from .. import config as configuration
 from ..store import Missing, Status
-from .output import config_option, done, json_option, opened
+from .output import config_option, done, json_option, now_utc_ms, opened
+from .status_trust import trust_of, trust_tables
 
 
 @click.command("status")
 @config_option
 @json_option
 def command(config_file: Path, as_json: bool) -> None:
-    """Count entries, readings, missing intervals, conflicts and refusals, and show each reader's cursor.
+    """Count entries, readings, missing intervals, conflicts, refusals and alarms, and show each reader's cursor.
 
+    Certificates that end within 60 days, and lists of revoked ones that are out of date, are named.
     Where an older copy of the store was put back: which entries to ask which device for again.
     """
-    with opened(configuration.load(config_file)) as store:
+    config = configuration.load(config_file)
+    with opened(config) as store:
         result = _result(store.status(), store.missing_intervals()) | {
-            "missing_entries": _lost(store.missing_entries())
+            "missing_entries": _lost(store.missing_entries()),
+            **trust_of(config, store, now_utc_ms()),
         }
     if as_json:
         done(True, result, "")
@@ -45,6 +49,8 @@ def command(config_file: Path, as_json: bool) -> None:
     for reader in result["readers"]:
         readers.add_row(*(str(value) for value in reader.values()))
     console.print(readers)
+    for table in trust_tables(result):
+        console.print(table)
     if result["missing_entries"]:
         lost = Table(
             "ask device", "for entries", "to", "quoted in", "noticed at", title="receipted, and not in this store"

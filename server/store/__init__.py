@@ -6,7 +6,7 @@ with a partition of its own. `SqlStore` fulfils `gridpost.ports.Store`.
 
     record, advance, delivered ... -> writer.py (one thread) -> group.py -> gridpost/log.py (pure) -> commit -> future
     find, readings, entries ...    -> reading.py, outbox.py   one connection in autocommit
-    add_ied, revoke ...            -> enrolments.py           plain transactions, any process
+    add_ied, revoke, renew ...     -> enrolments.py, keys.py, revocations.py   plain transactions, any process
 
 An engine is a file like `sqlite.py` or `postgres.py` and a line in `engine.py`. `upkeep.py` changes a store as a whole:
 schema, backup, restore.
@@ -31,19 +31,27 @@ from . import missing, outbox, schema
 from .archive import Archive
 from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
+from .keys import NewKey, Renewal
 from .missing import Missing, Quote
 from .outbox import DeadLetter, ReaderStatus, Status
 from .reading import Reading
+from .revocations import Alarms, Crl, Ending, Revocations, Revoked, add_alarms
 from .writer import OnFatal, Writer
 
 __all__ = [
+    "Alarms",
     "CertificateStatus",
+    "Crl",
     "DeadLetter",
+    "Ending",
     "IedStatus",
     "Missing",
+    "NewKey",
     "Place",
     "Quote",
     "ReaderStatus",
+    "Renewal",
+    "Revoked",
     "SqlStore",
     "Status",
     "create",
@@ -107,7 +115,7 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
         return store
 
 
-class SqlStore(Reading, Enrolments, Archive):
+class SqlStore(Reading, Revocations, Archive):
     """`gridpost.ports.Store` on a database, with the enrolment and delivery verbs beside it.
 
     Without `serve` everything that goes through the writer fails with StoreUnavailable.
@@ -189,6 +197,15 @@ class SqlStore(Reading, Enrolments, Archive):
         """
         counted = dict(counts)
         return self._do(lambda connection: outbox.add_refusals(connection, counted))
+
+    def add_alarms(self, counts: Mapping[str, int]) -> Future[None]:
+        """Add alarms counted by code.
+
+        The future raises:
+            StoreUnavailable: not counted.
+        """
+        counted, now = dict(counts), self._clock()
+        return self._do(lambda connection: add_alarms(connection, counted, now))
 
     def note_missing(self, quoted: Sequence[Quote], found: Sequence[Missing]) -> Future[list[Missing]]:
         """Keep what devices hold receipts for and the log lacks, and that these quotes were looked at; yield the news.

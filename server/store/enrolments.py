@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from cryptography import x509
 from sqlalchemy import Connection, Row, and_, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from gridpost.errors import AlreadyExists, EnrolmentRefused, FileInvalid, Item, NotFound, StoreUnavailable
 from gridpost.model import Channel, ChannelKey, Position, ReadingType
 from gridpost.ports import Clock
+from gridpost.units import seconds_of
 
 from .channel_rules import Owned, check_set, clashes, place, same_row
 from .engine import Dialect, told
@@ -27,12 +29,24 @@ from .tables import certificate, channel, enrolment_version, entry, ied, interva
 
 @dataclass(frozen=True, slots=True)
 class CertificateStatus:
-    """A certificate of an IED."""
+    """A certificate of an IED: one of its keys.
+
+    Attributes:
+        rights: names of `conditions.RIGHTS`; None: all.
+        ends_at_utc_ms: from when on a newer key has replaced it; None while none has.
+        issuer_sha256: the foreign CA behind it; None: our own.
+        not_after_utc_ms: the end of its validity; 0: nobody can read the certificate.
+    """
 
     sha256: bytes
     der: bytes
     bound_at_utc_ms: int
     revoked_at_utc_ms: int | None
+    name: str = ""
+    rights: tuple[str, ...] | None = None
+    ends_at_utc_ms: int | None = None
+    issuer_sha256: bytes | None = None
+    not_after_utc_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +137,7 @@ class Enrolments:
             if row.csr_sha256 is not None:
                 return _bound(connection, row, csr_sha256)
             connection.execute(update(ied).where(ied.c.serial == serial).values(csr_sha256=csr_sha256))
-            columns = {"sha256": sha256(der).digest(), "serial": serial, "der": der, "csr_sha256": csr_sha256}
-            connection.execute(insert(certificate), columns | {"bound_at_utc_ms": self._clock()})
+            connection.execute(insert(certificate), certificate_row(serial, der, csr_sha256, self._clock()))
             return der
 
     def revoke(self, serial: str, at_utc_ms: int) -> None:
@@ -139,7 +152,7 @@ class Enrolments:
             connection.execute(
                 update(certificate)
                 .where(certificate.c.serial == serial, certificate.c.revoked_at_utc_ms.is_(None))
-                .values(revoked_at_utc_ms=at_utc_ms)
+                .values(revoked_at_utc_ms=at_utc_ms, revoked_by="operator")
             )
 
     def list_ieds(self) -> list[IedStatus]:
@@ -161,10 +174,16 @@ class Enrolments:
 
     @contextmanager
     def _change(self) -> Iterator[Connection]:
+        with self._keep() as connection:
+            # First: its row is what keeps two processes from changing the same IED at once.
+            connection.execute(update(enrolment_version).values(version=enrolment_version.c.version + 1))
+            yield connection
+
+    @contextmanager
+    def _keep(self) -> Iterator[Connection]:
+        """Change what is no enrolment, so that no bus empties its cache."""
         try:
             with self._dialect.writing.begin() as connection:
-                # First: its row is what keeps two processes from changing the same IED at once.
-                connection.execute(update(enrolment_version).values(version=enrolment_version.c.version + 1))
                 yield connection
         except DBAPIError as problem:
             raise StoreUnavailable(detail=told(problem)) from problem
@@ -176,6 +195,36 @@ class Enrolments:
                 yield connection
         except DBAPIError as problem:
             raise StoreUnavailable(detail=told(problem)) from problem
+
+
+def certificate_row(serial: str, der: bytes, csr_sha256: bytes, now_utc_ms: int) -> dict[str, Any]:
+    """Return the columns of a certificate that is bound now, with all rights."""
+    return {
+        "sha256": sha256(der).digest(),
+        "serial": serial,
+        "der": der,
+        "csr_sha256": csr_sha256,
+        "bound_at_utc_ms": now_utc_ms,
+        "name": "",
+        "not_after_utc_ms": _not_after_utc_ms(der),
+    }
+
+
+def _not_after_utc_ms(der: bytes) -> int:
+    try:
+        return seconds_of(x509.load_der_x509_certificate(der).not_valid_after_utc) * 1000
+    except ValueError:
+        return 0  # no certificate; nothing verifies with it
+
+
+def rights_text(rights: Collection[str] | None) -> str | None:
+    """Return rights as their column's text."""
+    return None if rights is None else ",".join(sorted(rights))
+
+
+def rights_of(text: str | None) -> tuple[str, ...] | None:
+    """Return what `rights_text` was given, sorted."""
+    return None if text is None else tuple(filter(None, text.split(",")))
 
 
 def _bound(connection: Connection, row: Row[Any], csr_sha256: bytes) -> bytes:
@@ -241,14 +290,18 @@ def _channels(connection: Connection, serial: str) -> tuple[Channel, ...]:
 
 def _status(connection: Connection, row: Row[Any]) -> IedStatus:
     query = select(certificate).where(certificate.c.serial == row.serial).order_by(certificate.c.bound_at_utc_ms)
-    certificates = tuple(
-        CertificateStatus(one.sha256, one.der, one.bound_at_utc_ms, one.revoked_at_utc_ms)
-        for one in connection.execute(query)
-    )
+    certificates = tuple(map(_certificate_status, connection.execute(query)))
     state = "revoked" if row.secret is None else "waiting" if row.csr_sha256 is None else "enrolled"
     channels = _channels(connection, row.serial)
     newest = max(filter(None, (_newest(connection, one) for one in channels)), default=())
     return IedStatus(row.serial, row.kind, row.added_at_utc_ms, state, certificates, channels, *newest)
+
+
+def _certificate_status(row: Row[Any]) -> CertificateStatus:
+    return CertificateStatus(
+        row.sha256, row.der, row.bound_at_utc_ms, row.revoked_at_utc_ms, row.name, rights_of(row.rights),
+        row.ends_at_utc_ms, row.issuer_sha256, row.not_after_utc_ms,
+    )  # fmt: skip
 
 
 def _newest(connection: Connection, one: Channel) -> tuple[int, Position, int] | None:

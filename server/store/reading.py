@@ -6,6 +6,7 @@ is the usual one. Because the log is append-only, several selects bounded by one
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, false, f
 from sqlalchemy.exc import DBAPIError
 
 from gridpost import leaf, log, merkle
+from gridpost.conditions import Conditions
 from gridpost.errors import NotFound, StoreUnavailable
 from gridpost.log import Filed, FiledRegister, FiledRun
 from gridpost.model import Channel, ChannelKey, DataVersion, Enrolment, Position, Register
@@ -26,14 +28,36 @@ from gridpost.versions import DAY_S, JudgedRegister, Run
 from .driver import select_by
 from .engine import Dialect, told
 from .on_file import entry_count, subtrees
-from .tables import certificate, channel, enrolment_version, entry, interval_block, partition, register_reading
+from .tables import (
+    certificate,
+    channel,
+    crl,
+    enrolment_version,
+    entry,
+    ied,
+    interval_block,
+    partition,
+    register_reading,
+)
 
 _CHUNK = 500
 SETTLED_MS = 60_000
 
 _FIND = f"SELECT content_sha256, receipt FROM {entry.name} WHERE message_id = ? AND sender = ?"
-_CERTIFICATE = select(certificate.c.serial, certificate.c.der, certificate.c.revoked_at_utc_ms).where(
-    certificate.c.sha256 == bindparam("sha256")
+_CERTIFICATE = (
+    select(
+        certificate.c.serial,
+        certificate.c.der,
+        certificate.c.revoked_at_utc_ms,
+        certificate.c.rights,
+        certificate.c.ends_at_utc_ms,
+        certificate.c.issuer_sha256,
+        crl.c.next_update_utc_ms,
+        ied.c.factors,
+    )
+    .join(ied, ied.c.serial == certificate.c.serial)
+    .outerjoin(crl, crl.c.issuer_sha256 == certificate.c.issuer_sha256)
+    .where(certificate.c.sha256 == bindparam("sha256"))
 )
 # One look at the end of each partition's key; a GROUP BY would walk the whole log.
 _VERSION = select(
@@ -112,7 +136,7 @@ class Reading:
             if row is None:
                 return None  # not cached: strangers must not fill our memory
             channels = tuple(self.channels(sender=row.serial))
-            found = Enrolment(row.serial, row.der, row.revoked_at_utc_ms, channels)
+            found = Enrolment(row.serial, row.der, row.revoked_at_utc_ms, channels, _conditions(row))
             self._enrolments[certificate_sha256] = found
             return found
 
@@ -287,6 +311,16 @@ class Reading:
     def _one(self, query: Any, values: Mapping[str, object]) -> Row[Any] | None:
         with self.connection() as connection:
             return connection.execute(query, values).one_or_none()
+
+
+def _conditions(row: Any) -> Conditions | None:
+    """What the key's new messages must satisfy; None for an ordinary one, which then costs nothing."""
+    factors = tuple(json.loads(row.factors).items()) if row.factors else ()
+    if row.rights is None and row.ends_at_utc_ms is None and row.issuer_sha256 is None and not factors:
+        return None
+    rights = None if row.rights is None else frozenset(filter(None, row.rights.split(",")))
+    due = None if row.issuer_sha256 is None else row.next_update_utc_ms or 0
+    return Conditions(rights, row.ends_at_utc_ms, due, factors)
 
 
 def channel_of(row: Row[Any]) -> Channel:

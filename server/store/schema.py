@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from gridpost.errors import StoreUnavailable
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

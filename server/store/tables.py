@@ -47,6 +47,7 @@ ied = Table(
     _needed("added_at_utc_ms", BigInteger),
     Column("secret", LargeBinary),
     Column("csr_sha256", LargeBinary),
+    Column("factors", Text),
 )
 
 certificate = Table(
@@ -58,8 +59,19 @@ certificate = Table(
     _needed("csr_sha256", LargeBinary),
     _needed("bound_at_utc_ms", BigInteger),
     Column("revoked_at_utc_ms", BigInteger),
+    _needed("name", Text),
+    Column("rights", Text),
+    Column("ends_at_utc_ms", BigInteger),
+    Column("issuer_sha256", LargeBinary),
+    Column("revoked_by", Text),
+    _needed("not_after_utc_ms", BigInteger),
 )
 Index("certificate_serial", certificate.c.serial)
+Index("certificate_not_after", certificate.c.not_after_utc_ms)
+_REVOKED = certificate.c.revoked_at_utc_ms.isnot(None)
+_REPLACED = certificate.c.ends_at_utc_ms.isnot(None)
+Index("certificate_revoked", certificate.c.revoked_at_utc_ms, sqlite_where=_REVOKED, postgresql_where=_REVOKED)
+Index("certificate_replaced", certificate.c.ends_at_utc_ms, sqlite_where=_REPLACED, postgresql_where=_REPLACED)
 
 channel = Table(
     "channel",
@@ -257,4 +269,33 @@ restoration = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("restored_at_utc_ms", BigInteger, primary_key=True, autoincrement=False),
     _needed("size", BigInteger),
+)
+
+crl = Table(
+    "crl",
+    metadata,
+    Column("issuer_sha256", LargeBinary, primary_key=True),
+    _needed("issuer", LargeBinary),
+    _needed("own", Integer),
+    _needed("number", Text),
+    _needed("this_update_utc_ms", BigInteger),
+    _needed("next_update_utc_ms", BigInteger),
+    _needed("taken_at_utc_ms", BigInteger),
+    _needed("der", LargeBinary),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("code", Text, primary_key=True),
+    _needed("count", BigInteger),
+    _needed("last_at_utc_ms", BigInteger),
+)
+
+expiry_notice = Table(
+    "expiry_notice",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    _needed("days", Integer),
+    _needed("told_at_utc_ms", BigInteger),
 )

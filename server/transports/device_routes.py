@@ -22,7 +22,9 @@ from .http_values import PLAIN_TEXT, Request, Response, Route
 
 METERING = "/metering"
 EST = "/.well-known/est"
+CRL = "/crl"
 PKCS10, PKCS7 = "application/pkcs10", "application/pkcs7-mime; smime-type=certs-only"
+PKIX_CRL = "application/pkix-crl"  # RFC 2585
 _EST_BODY = 16_384
 _ADDRESS = "http://localhost/metering"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?\Z")
@@ -59,6 +61,7 @@ class Door:
             *files,
             Route("GET", f"{EST}/cacerts", self.cacerts),
             Route("POST", f"{EST}/simpleenroll", self.simpleenroll, (PKCS10,), _EST_BODY),
+            Route("GET", CRL, self.crl),
             Route("GET", "/health", self.health),
         ]
 
@@ -97,6 +100,14 @@ class Door:
             return Response(error.http_status, f"{error.code}: {reason}\n".encode(), PLAIN_TEXT)
         self.audit.event("enrolled", serial=_claimed(header), peer=request.peer)
         return Response(200, answer, PKCS7, {"Content-Transfer-Encoding": "base64"})
+
+    async def crl(self, request: Request) -> Response:
+        """GET the device CA's list of revoked certificates."""
+        try:
+            return Response(200, await self.aside(self.est.crl), PKIX_CRL)
+        except GridpostError as error:
+            status = 404 if isinstance(error, PeerFault) else error.http_status
+            return Response(status, f"{error.code}\n".encode(), PLAIN_TEXT)
 
     def health(self, request: Request) -> Response:
         """GET /health: 200 while a message could be stored, else 503."""
