@@ -1,7 +1,8 @@
 """What each stage of Gridpost's own path costs for one message, in microseconds of one thread; no peer, no HTTP.
 
 The stages are the ones a message walks in `server/reception.py`, each called by itself as reception calls it, on
-messages of 1, 96 and 3,360 intervals x 4 channels signed with RSA-2048. Rounds of all stages alternate, so that a
+messages of 1, 96 and 3,360 intervals x 4 channels signed with RSA-2048. The first two are the short way of our own
+devices' layout (docs/adr/0011); those marked "reference" are what they stand for with any other layout. Rounds of all stages alternate, so that a
 change of the machine's speed meets them alike. `record` is the store's, the signed receipt and the sync included.
 
     .venv/bin/python bench/stages.py [--quick] [--json] [--database postgresql://postgres@/bench?host=/tmp/socket-folder]
@@ -20,7 +21,7 @@ from gridpost.server.store import create, open_store
 from gridpost.server.zones import zone_of
 
 from gridpost import answers, check, exchange, messages, schemas
-from gridpost.envelope import DEVICE_LIMITS
+from gridpost.envelope import DEVICE_LIMITS, shape
 from gridpost.model import Counts, Entry, Position, Receipt
 from gridpost.testing import ThrowawayCA, enrolment
 
@@ -79,13 +80,15 @@ class Bench:
         """Take new messages of one size through every stage; return stage -> microseconds a message."""
         raws = [message.raw for message in workload.batch([self.device], size, MESSAGES[size])]
         now, times = _now(), {}
-        envelopes = _each(times, "parse", raws, lambda raw: exchange.read(raw, LIMITS))
-        _each(times, "look up signer", envelopes, lambda one: self.store.enrolment(one.certificate_sha256))
-        authentic = _each(times, "verify", envelopes, lambda one: exchange.verify(one, self.enrolment))
-        _each(times, "XSD", envelopes, lambda one: schemas.validate(one.payload))
-        _each(times, "decode", envelopes, lambda one: messages.decode(one.payload))
-        pairs = list(zip(envelopes, authentic, strict=True))
-        opened = [exchange.decode(envelope, self.enrolment, held) for envelope, held in pairs]
+        recognised = _each(times, "recognise", raws, lambda raw: exchange.read(raw, LIMITS))
+        authentic = _each(times, "verify", recognised, lambda one: exchange.verify(one, self.enrolment))
+        shaped = _each(times, "reference: parse", raws, lambda raw: shape(raw, LIMITS))
+        _each(times, "reference: verify", shaped, lambda one: exchange.verify(one, self.enrolment))
+        _each(times, "reference: XSD", shaped, lambda one: schemas.validate(one.payload))
+        _each(times, "reference: decode", shaped, lambda one: messages.decode(one.payload))
+        _each(times, "look up signer", recognised, lambda one: self.store.enrolment(one.certificate_sha256))
+        pairs = list(zip(recognised, authentic, strict=True))
+        opened = [exchange.decode(plain, self.enrolment, held) for plain, held in pairs]
         _each(times, "find repeat", opened, lambda one: self.store.find(one.sender, one.message.header.message_id))
         channels = self.enrolment.channels
         rows = _each(times, "check", opened, lambda one: check.check(one.message, channels, now, zone_of))
