@@ -2,8 +2,9 @@
 
 The stages are the ones a message walks in `server/reception.py`, each called by itself as reception calls it, on
 messages of 1, 96 and 3,360 intervals x 4 channels signed with RSA-2048. The first two are the short way of our own
-devices' layout (docs/adr/0011); those marked "reference" are what they stand for with any other layout. Rounds of all stages alternate, so that a
-change of the machine's speed meets them alike. `record` is the store's, the signed receipt and the sync included.
+devices' layout (docs/adr/0011); those marked "reference" are what they stand for with any other layout. Rounds of all
+stages alternate, so that a change of the machine's speed meets them alike. `record` is the store's, the signed receipt
+and the sync included.
 
     .venv/bin/python bench/stages.py [--quick] [--json] [--database postgresql://postgres@/bench?host=/tmp/socket-folder]
 """
