@@ -64,6 +64,7 @@ def encode_header(header: Header) -> str:
     properties = [("sequence", "" if header.sequence is None else str(header.sequence))]
     properties.append(("lastReceipt", header.last_receipt))
     parts += [encode_property(name, value) for name, value in properties if value]
+    parts += [encode_property(text_of(name), value) for name, value in header.properties]
     return f"<Header>{''.join(parts)}</Header>"
 
 

@@ -163,6 +163,36 @@ class CertificateNotAccepted(PeerFault):
     code = "certificate-not-accepted"
 
 
+class KeyReplaced(PeerFault):
+    """A newer key of this device has replaced this one, and their overlap is over. Seal with the newer key."""
+
+    code = "key-replaced"
+
+
+class RevocationUnknown(PeerFault):
+    """Whether this key was revoked is not known here now: its CA's list is out of date. Send the same message later."""
+
+    code, retry = "revocation-unknown", LATER
+
+
+class RightMissing(PeerFault):
+    """This key may not send messages of this kind. Seal with a key that may, or ask the operator for the right."""
+
+    code = "right-missing"
+
+
+class FactorFailed(PeerFault):
+    """What the bus knows of this device besides its key does not fit; each factor that does not is listed."""
+
+    code = "factor-failed"
+
+
+class OutsideHours(PeerFault):
+    """This device may not send at this time of day. Send the same message later."""
+
+    code, retry = "outside-hours", LATER
+
+
 class MessageStale(PeerFault):
     """The Timestamp is too old for this transport. Set the clock by the time in this answer and seal again."""
 

@@ -44,6 +44,7 @@ __all__ = ["MESSAGES", "decode", "decode_meter_readings", "encode", "encode_mete
 
 MAX_MESSAGE_ID = 64
 _DOCUMENT_BYTES = 256 << 20
+_READ = ("sequence", "lastReceipt")
 _STREAM_NAME_TYPE = "channel"
 _M = f"{{{ns.METER_READINGS}}}"
 _E = f"{{{ns.END_DEVICE_EVENTS}}}"
@@ -102,11 +103,12 @@ def decode_header(element: Element, noun: str, verb: str) -> Header:
         HeaderIncomplete: see `decode`.
     """
     texts = {child.tag: (child.text or "").strip() for child in element}
-    properties = {
-        (item[0].text or "").strip(): (item[1].text or "").strip()
+    stated = [
+        ((item[0].text or "").strip(), (item[1].text or "").strip())
         for item in element.iterchildren(f"{_H}Property")
         if len(item) > 1
-    }
+    ]
+    properties = dict(stated)
     if (texts[f"{_H}Verb"], texts[f"{_H}Noun"]) != (verb, noun):
         raise HeaderIncomplete(f"Header says {texts[f'{_H}Verb']} {texts[f'{_H}Noun']}; expected {verb} {noun}")
     return Header(
@@ -117,6 +119,7 @@ def decode_header(element: Element, noun: str, verb: str) -> Header:
         message_id=_printable(texts, "MessageID", MAX_MESSAGE_ID),
         sequence=_sequence(properties.get("sequence")),
         last_receipt=properties.get("lastReceipt", "")[:128],
+        properties=tuple(pair for pair in stated if pair[0] not in _READ),
     )
 
 

@@ -156,7 +156,7 @@ class Bus:
         self._loops: list[LoopingCall] = []
         config = parts.config
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
-        post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits)
+        post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits, config.trust.stale_crl)
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
@@ -266,6 +266,8 @@ class Bus:
         taken = self._parts.audit.take_refusals()
         if taken:
             self._parts.store.add_refusals(taken)
+        if alarms := self._reception.alarms.take():
+            self._parts.store.add_alarms(alarms)
 
     def _publish_heads(self) -> Deferred[None]:
         def aside(step: Callable[[], Any]) -> Deferred[Any]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from gridpost import enrolment, wssecurity
-from gridpost.errors import ConfigInvalid, EnrolmentRefused, NotFound, SignatureInvalid
+from gridpost.errors import ConfigInvalid, EnrolmentRefused, FileInvalid, NotFound, SignatureInvalid
 from gridpost.exchange import BUS_KEY_USAGE
 from gridpost.units import seconds_of
 
@@ -204,6 +205,29 @@ def requested_key(serial: str, request: bytes) -> wssecurity.PublicKey:
         raise EnrolmentRefused("the request is no PKCS#10") from None
     except SignatureInvalid as error:
         raise EnrolmentRefused(f"the request's key: {error.detail}") from None
+
+
+def foreign_key(serial: str, raw: bytes, ca: x509.Certificate) -> x509.Certificate:
+    """Read a device certificate, PEM or DER, that a foreign CA issued, and hold it against what a device's may be.
+
+    Raises:
+        FileInvalid: no certificate, not that CA's, another name, a CA's or a bus's, or a key we do not accept.
+    """
+    try:
+        pem = b"-----BEGIN" in raw
+        found = x509.load_pem_x509_certificate(raw) if pem else x509.load_der_x509_certificate(raw)
+        found.verify_directly_issued_by(ca)
+        wssecurity.accepted(found.public_key())
+        names = [str(attribute.value) for attribute in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        purposes = {one.oid: one.value for one in found.extensions}
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+        raise FileInvalid(f"the certificate cannot be read, or is not that CA's: {error}") from None
+    except SignatureInvalid as error:
+        raise FileInvalid(f"the certificate's key: {error.detail}") from None
+    constraints = purposes.get(ExtensionOID.BASIC_CONSTRAINTS)
+    if names != [serial] or (isinstance(constraints, x509.BasicConstraints) and constraints.ca):
+        raise FileInvalid(f"the certificate is not of a device named {serial}")
+    return found
 
 
 def ends_utc_ms(certificate: bytes) -> int:

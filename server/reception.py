@@ -31,6 +31,8 @@ from gridpost.exchange import Authentic, Sealed
 from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, Refusal
 from gridpost.ports import Clock, Signer, Store, ZoneOf
 
+from .admission import Admission
+from .alarms import ALARMING, LATE, Alarms, Watch
 from .audit import Audit
 
 T = TypeVar("T")
@@ -74,6 +76,7 @@ class Post:
     clock: Clock
     zone_of: ZoneOf
     limits: Limits
+    stale_crl: str = "refuse"  # the setting trust.stale_crl
 
 
 class Sequences:
@@ -103,7 +106,9 @@ class Reception:
     def __init__(self, post: Post, audit: Audit, worker: Worker) -> None:
         """All three live as long as the bus."""
         self._post, self._audit, self._worker = post, audit, worker
-        self._sequences = Sequences()
+        self.alarms = Alarms(audit)
+        self._sequences, self._watch = Sequences(), Watch()
+        self._admission = Admission(self.alarms, post.stale_crl)
         self.received = 0  # messages so far, taken or refused
         self._failed_utc_ms: int | None = None  # when we last could not take one; None once one was recorded
 
@@ -157,11 +162,15 @@ class Reception:
                 raise MessageIdReused(detail=f"{opened.sender} {opened.message.header.message_id}") from None
             receipt, is_new = stored.receipt, False
         self._tell(opened, arrival, is_new)
+        if is_new:
+            self._look(opened, enrolment, arrival, now)
         return Reply(200, receipt)
 
     async def _record(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> tuple[bytes, bool]:
         """Return the receipt that stands, and whether it was made for this message."""
         check_moment(opened, enrolment, arrival.transport, now)
+        if enrolment.conditions is not None:
+            self._admission.judge(opened, enrolment, arrival.peer, now)
         rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
         made: list[bytes] = []
         entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, made)
@@ -178,8 +187,18 @@ class Reception:
         self._audit.event("recorded", **named, size=len(opened.raw), digest=opened.content_digest.hex())
         other = self._sequences.reused(opened.sender, header.sequence, header.message_id)
         if other:
-            detail = {"code": "sequence-reused", "sequence": header.sequence, "other_message_id": other}
-            self._audit.event("alarm", **named, **detail)
+            self.alarms("sequence-reused", **named, sequence=header.sequence, other_message_id=other)
+
+    def _look(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> None:
+        """Notice a copied key or device (F15)."""
+        header = opened.message.header
+        known = (opened.sender, enrolment.certificate, arrival.peer, header.sequence)
+        for strange in self._watch.noticed(*known, now):
+            tell = self._note if strange == LATE else self.alarms
+            tell(strange, sender=opened.sender, message_id=header.message_id, peer=arrival.peer)
+
+    def _note(self, code: str, /, **values: str | int | None) -> None:
+        self._audit.event("note", code=code, **values)
 
     def _receipt_maker(self, opened: Opened, made: list[bytes]) -> Callable[[Position, bytes, int, Counts], bytes]:
         """Called by the writer, in its thread and inside its transaction; what it returned stands in `made`."""
@@ -215,11 +234,9 @@ class Reception:
             error.code, arrival.peer, error.detail or error.reason,
             verified=True, source=envelope.claimed_source, message_id=envelope.claimed_message_id,
         )  # fmt: skip
-        if isinstance(error, MessageIdReused):  # DESIGN 4: it alarms, too
-            self._audit.event(
-                "alarm", code=error.code, sender=envelope.claimed_source, message_id=envelope.claimed_message_id,
-                peer=arrival.peer,
-            )  # fmt: skip
+        if error.code in ALARMING:  # DESIGN 4, F15
+            named = {"sender": envelope.claimed_source, "message_id": envelope.claimed_message_id}
+            self.alarms(error.code, **named, peer=arrival.peer)
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
             return Reply(500, self._seal(body, now))

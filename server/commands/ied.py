@@ -1,4 +1,4 @@
-"""gridpost ied add | list | show | revoke: which devices the bus knows, and for which channels each speaks.
+"""gridpost ied add | list | show | revoke | key | factor: which devices the bus knows, and for what each speaks.
 
 A second process beside a running bus (decision 7): it changes enrolments, never entries.
 """
@@ -21,6 +21,7 @@ from .. import config as configuration
 from ..enrolment import DeviceCA
 from ..store import IedStatus
 from ..zones import zone_of
+from . import ied_factors, ied_keys
 from .crl import issued
 from .output import config_option, done, json_option, now_utc_ms, opened, typed
 
@@ -116,6 +117,10 @@ def revoke(serial: str, config_file: Path, as_json: bool) -> None:
     )
 
 
+command.add_command(ied_keys.command)
+command.add_command(ied_factors.command)
+
+
 def _ied(ied: IedStatus) -> dict[str, Any]:
     seen = ied.last_recorded_at_utc_ms
     return {
@@ -128,6 +133,7 @@ def _ied(ied: IedStatus) -> dict[str, Any]:
         "certificates": [
             held.sha256.hex() + ("" if held.revoked_at_utc_ms is None else " (revoked)") for held in ied.certificates
         ],
+        "keys": [ied_keys.shown(held) for held in ied.certificates],
         "channel_list": [_channel(channel) for channel in ied.channels],
     }
 
