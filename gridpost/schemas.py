@@ -19,7 +19,7 @@ from typing import Any
 from lxml import etree
 
 from . import ns
-from .errors import Item, SchemaInvalid
+from .errors import Internal, Item, SchemaInvalid
 
 WSDL_NAME = "metering.wsdl"
 MAX_ITEMS = 20
@@ -70,6 +70,7 @@ _CLARK = re.compile(r"\{((?:http|urn):[^{}\s']*)\}")  # a set of allowed values 
 _STEP = re.compile(r"(?:([^:\[\]]+):)?([^:\[\]]+)(?:\[(\d+)\])?\Z")
 _TYPE_ERROR = re.compile(r"is not a valid value of the \w+ type")
 _MAX_REASON = 400
+_TRIES = 20  # of a compilation; each is disturbed once in a thousand under load
 # lxml works out a path per error by counting preceding siblings: one hostile message of 70,000 wrong siblings would
 # cost 20 s. So a tree with a very long row of siblings is first validated as a stream, some 2 us an element.
 _WIDE = 4000
@@ -136,9 +137,26 @@ def path_of(element: Any, top: Any = None) -> str:
 
 
 def _compile() -> etree.XMLSchema:
+    """Compile until every file was asked for.
+
+    A parse in another thread that began before and ends meanwhile puts libxml2's own loader back, which finds none of
+    our imports: the compilation then fails, or yields a schema that lacks namespaces and would refuse what is right.
+    """
+    for _ in range(_TRIES):
+        files = _PackageFiles()
+        try:
+            schema = _compile_with(files)
+        except etree.XMLSchemaParseError:
+            continue
+        if files.found == set(FILES.values()):
+            return schema
+    raise Internal(detail="the packaged schemas do not compile")
+
+
+def _compile_with(files: _PackageFiles) -> etree.XMLSchema:
     imports = "".join(f'<xs:import namespace="{uri}" schemaLocation="{name}"/>' for uri, name in FILES.items())
     parser = etree.XMLParser(no_network=True, resolve_entities=False, load_dtd=False)
-    parser.resolvers.add(_PackageFiles())
+    parser.resolvers.add(files)
     driver = f'<xs:schema xmlns:xs="{ns.XSD}">{imports}</xs:schema>'.encode()
     return etree.XMLSchema(etree.fromstring(driver, parser, base_url=_BASE_URL))
 
@@ -161,13 +179,17 @@ def _refusal(items: list[Item]) -> SchemaInvalid:
 
 
 class _PackageFiles(etree.Resolver):  # type: ignore[misc]
-    """Finds a schemaLocation among the packaged files, by its last segment, and nowhere else."""
+    """Finds a schemaLocation among the packaged files, by its last segment, and nowhere else; notes what it found."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
 
     def resolve(self, system_url: str, public_id: str | None, context: Any) -> Any:
         name = system_url.rsplit("/", 1)[-1]
         content = documents().get(name)
         if content is None:
             raise FileNotFoundError(f"{system_url!r} is not one of the packaged schemas")
+        self.found.add(name)
         return self.resolve_string(content, context, base_url=_BASE_URL + name)
 
 
