@@ -10,9 +10,7 @@ answers, and a second reading of the same octets (request smuggling) has no plac
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from email.utils import formatdate
 from enum import Enum, auto
 from functools import lru_cache
 from typing import cast
@@ -25,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .http_connections import Connections, Timer, Transport, peer_group
-from .http_head import HEAD_END, Head, RawHead, check_octets, check_route, check_unfinished, read_head
+from .http_head import HEAD_END, Fields, Head, RawHead, check_octets, check_route, check_unfinished, read_head
 from .http_values import (
     BODY_TIMEOUT,
     CONTINUE,
@@ -33,6 +31,7 @@ from .http_values import (
     HEADER_INVALID,
     METHOD_NOT_ALLOWED,
     PATH_UNKNOWN,
+    TOO_MUCH_WAITING,
     UPGRADE_REFUSED,
     HttpLimits,
     HttpRefusal,
@@ -40,6 +39,7 @@ from .http_values import (
     Request,
     Response,
     Route,
+    http_date,
     internal_error,
     refusal_response,
     render_response,
@@ -47,24 +47,6 @@ from .http_values import (
 
 _log = Logger()
 _FOREVER = float("inf")
-
-
-class _Fields:
-    """What llhttp calls back with for one head."""
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.complete = False
-
-    def on_url(self, piece: bytes) -> None:
-        self.target += piece
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 @lru_cache(maxsize=256)  # a device sends the same head with each message; this many of 8 KiB are 2 MiB at most
@@ -77,7 +59,7 @@ def parse_head(octets: bytes, limits: HttpLimits) -> Head | HttpRefusal:
     refusal = check_octets(octets, limits)
     if refusal:
         return refusal
-    heard = _Fields()
+    heard = Fields()
     parser = httptools.HttpRequestParser(heard)
     try:
         parser.feed_data(octets)
@@ -99,7 +81,7 @@ class _State(Enum):
     BODY = auto()  # a head was accepted, its body is arriving
     HANDLING = auto()  # a handler has the request
     DRAINING = auto()  # the answer waits for a slow reader
-    LINGERING = auto()  # refused; input is thrown away until the peer has read why
+    LINGERING = auto()  # refused; some input is thrown away until the peer has read why
     FLUSHING = auto()  # told to close, answer still leaving
     CLOSED = auto()  # not connected, or not admitted
 
@@ -121,6 +103,8 @@ class DeviceHttpProtocol(Protocol):
         self._last = False  # close behind the present answer
         self._blocked = False  # the transport holds as much of our output as it will
         self._reading = True
+        self._thrown = 0  # octets thrown away behind a refusal
+        self.held = 0  # octets of unfinished or waiting requests, as last told to `Connections`
 
     # --- from the transport ---
 
@@ -140,6 +124,8 @@ class DeviceHttpProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Keep what arrives and go as far as it leads."""
         if self._state in (_State.LINGERING, _State.FLUSHING, _State.CLOSED):
+            self._thrown += len(data)
+            self._throttle()
             return
         if self._state is _State.HEAD and not self._buffer:
             self._enter(_State.HEAD)  # the first octet of a request: from idle time to the head's deadline
@@ -152,6 +138,7 @@ class DeviceHttpProtocol(Protocol):
             self._state = _State.CLOSED
             self._pending = None
             self._buffer.clear()
+            self._count()
             self._owner.connections.remove(self)
 
     # --- IPushProducer: the transport about our output ---
@@ -182,7 +169,7 @@ class DeviceHttpProtocol(Protocol):
                 self._refuse(HEAD_TIMEOUT)
             case _State.BODY:
                 self._refuse(BODY_TIMEOUT)
-            case _State.LINGERING:
+            case _State.LINGERING if self._may_throw():
                 self._flush()
             case _:
                 self._wire.abortConnection()
@@ -192,6 +179,21 @@ class DeviceHttpProtocol(Protocol):
         self._last = True
         if self._state in (_State.HEAD, _State.BODY):
             self._flush()
+
+    def shed(self) -> None:
+        """Let go of what is held: all connections together hold too much, and this one the most."""
+        if self._state in (_State.HEAD, _State.BODY):
+            self._refuse(TOO_MUCH_WAITING)
+        else:
+            self._wire.abortConnection()
+
+    def _count(self) -> None:
+        more, self.held = len(self._buffer) - self.held, len(self._buffer)
+        self._owner.connections.hold(more)
+
+    def _may_throw(self) -> bool:
+        limits = self._limits  # one more read, of some 64 KiB, may follow
+        return self._thrown <= max(limits.body - limits.ahead, 2 * limits.ahead)
 
     def _allowed_s(self) -> float:
         match self._state:
@@ -319,6 +321,7 @@ class DeviceHttpProtocol(Protocol):
     def _linger(self) -> None:
         """Let the peer read the answer: closing on unread input would reset the connection under it."""
         self._enter(_State.LINGERING)
+        self._thrown += len(self._buffer)
         self._buffer.clear()
         self._throttle()
 
@@ -330,10 +333,17 @@ class DeviceHttpProtocol(Protocol):
         self._wire.loseConnection()
 
     def _throttle(self) -> None:
-        """Stop reading while more pipelined input waits than we keep; a body's length has its own limit."""
+        """Stop reading while more pipelined input waits than we keep; a body's length has its own limit.
+
+        Behind a refusal as much is thrown away as a body may be long, no more: the peer ought to read instead.
+        """
+        self._count()
         if self._state in (_State.FLUSHING, _State.CLOSED):
             return
-        reading = self._state is _State.BODY or len(self._buffer) <= self._limits.ahead
+        if self._state is _State.LINGERING:
+            reading = self._may_throw()
+        else:
+            reading = self._state is _State.BODY or len(self._buffer) <= self._limits.ahead
         if reading == self._reading:
             return
         self._reading = reading
@@ -377,13 +387,3 @@ class DeviceHttpFactory(Factory):
         Stop listening first. Requests still arriving are cut unanswered: nothing of them was kept.
         """
         return self.connections.stop()
-
-
-def http_date() -> str:
-    """Return the Date of an answer, RFC 9110 section 6.6.1, from the wall clock; no time limit depends on it."""
-    return _date_of(int(time.time()))
-
-
-@lru_cache(maxsize=1)
-def _date_of(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)

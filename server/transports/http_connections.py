@@ -49,6 +49,10 @@ class Connection(Protocol):
 
     peer: str  # its socket address, for the audit log
     group: str  # what counts as one peer
+    held: int  # octets of unfinished and waiting requests
+
+    def shed(self) -> None:
+        """Let go of what is held."""
 
     def sweep(self, now: float) -> None:
         """Act on a time limit that has passed."""
@@ -66,6 +70,7 @@ class Connections:
         self._on_refusal = on_refusal
         self._open: set[Connection] = set()
         self._groups: Counter[str] = Counter()
+        self._held = 0
         self._in_flight = 0
         self._sweeping = False
         self._stopping: list[Deferred[None]] | None = None
@@ -91,6 +96,15 @@ class Connections:
         if not self._groups[connection.group]:
             del self._groups[connection.group]
         self._check_stopped()
+
+    def hold(self, octets: int) -> None:
+        """Count octets held, or let go where negative; where they are too many, who holds the most lets go.
+
+        Nearly whole messages are kept alive for as long as their rate is right: a thousand would hold a gigabyte.
+        """
+        self._held += octets
+        if octets > 0 and self._held > self._limits.held and self._open:
+            max(self._open, key=lambda connection: connection.held).shed()
 
     def begin(self) -> None:
         """A handler has a request."""

@@ -49,6 +49,28 @@ _ONCE = frozenset(
 )
 
 
+class Fields:
+    """What llhttp calls back with for one head."""
+
+    def __init__(self) -> None:
+        """Nothing was heard."""
+        self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, piece: bytes) -> None:
+        """Keep a piece of the target."""
+        self.target += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Know that the head has ended."""
+        self.complete = True
+
+
 class RawHead(NamedTuple):
     """A head as the parser read it; `fields` in the order sent, names and values as octets."""
 

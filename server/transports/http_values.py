@@ -1,12 +1,15 @@
 """What the device listener and its handlers hand to each other: requests, answers, routes, limits, refusals.
 
-In: plain values. Out: plain values and the bytes of an answer. No sockets, no parsing, no clock here.
+In: plain values. Out: plain values and the bytes of an answer. No sockets, no parsing; no clock but the Date's.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -91,8 +94,10 @@ class HttpLimits:
         least_rate: octets a second a body must keep up once `body_deadline_s` is used up.
         idle_s: between an answer and the next request's first octet.
         write_s: for an answer to leave us once the peer stops reading.
-        linger_s: how long input is thrown away behind a refusal, so that the peer can read the refusal.
+        linger_s: how long input is thrown away behind a refusal, so that the peer can read the refusal; never more of
+            it than `body`.
         ahead: pipelined octets kept while an answer is made; beyond them the socket is not read. Not below `head`.
+        held: octets of unfinished and waiting requests, all peers together; beyond, who holds the most is refused.
         connections: open at once, all peers together.
         connections_per_peer: open at once from one IPv4 address or IPv6 /64.
     """
@@ -107,6 +112,7 @@ class HttpLimits:
     write_s: float = 30.0
     linger_s: float = 2.0
     ahead: int = 65536
+    held: int = 32 * 1024 * 1024
     connections: int = 10_000
     connections_per_peer: int = 256
 
@@ -141,6 +147,7 @@ HEAD_TOO_LARGE = HttpRefusal(431, "head-too-large", "The request's head is large
 HEADERS_TOO_MANY = HttpRefusal(431, "headers-too-many", "The request has more headers than any real one needs.")
 METHOD_UNKNOWN = HttpRefusal(501, "method-unknown", "Only GET and POST are served.")
 VERSION_REFUSED = HttpRefusal(505, "version-refused", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+TOO_MUCH_WAITING = HttpRefusal(503, "too-much-waiting", "Too many unfinished messages; send faster, or again later.")
 TOO_MANY_CONNECTIONS = HttpRefusal(503, "too-many-connections", "Cut unanswered; reuse connections.")
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -179,3 +186,13 @@ def render_response(response: Response, *, close: bool, date: str) -> bytes:
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("line break in a header of an answer")
     return "\r\n".join([*lines, "", ""]).encode("ascii") + response.body
+
+
+def http_date() -> str:
+    """Return the Date of an answer, RFC 9110 section 6.6.1, from the wall clock; no time limit depends on it."""
+    return _date_of(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _date_of(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
