@@ -3,11 +3,13 @@
     changed_bus.py AHEAD_S DAMAGE serve --config ...
 
 The product has no switch for any of this: here its parts are replaced before its command line is run. AHEAD_S seconds
-are added to the wall clock; DAMAGE is a name of `DAMAGES`, or empty. With several processes all are damaged alike.
+are added to the wall clock; with several numbers, split by commas, SIGUSR1 steps it to the next. DAMAGE is a name of
+`DAMAGES`, or empty. With several processes all are damaged alike.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,15 +21,23 @@ OFTEN = 20  # one in so many messages is damaged
 EARLY_S = 0.005  # how long before the commit the answer is away
 
 
-def command(*, ahead_s: int = 0, damage: str = "", arguments: tuple[str, ...] = ()) -> tuple[str, ...]:
+def command(*ahead_s: int, damage: str = "", arguments: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The command line of such a bus, for `LiveBus.command`."""
-    return (sys.executable, __file__, str(ahead_s), damage, "serve", *arguments)
+    return (sys.executable, __file__, ",".join(map(str, ahead_s or (0,))), damage, "serve", *arguments)
 
 
-def step_clock(ahead_s: int) -> None:
-    """Put the wall clock ahead; nothing else of the bus is touched."""
-    real = time.time_ns
-    time.time_ns = lambda: real() + ahead_s * 10**9
+def step_clock(ahead_s: list[int]) -> None:
+    """Put the wall clock ahead, further at each SIGUSR1; nothing else of the bus is touched."""
+    real, steps = time.time_ns, iter(ahead_s)
+    ahead_ns = 0
+
+    def step(*_: object) -> None:
+        nonlocal ahead_ns
+        ahead_ns = next(steps) * 10**9
+
+    step()
+    time.time_ns = lambda: real() + ahead_ns
+    signal.signal(signal.SIGUSR1, step)
 
 
 # --- damages ---------------------------------------------------------------------------------------------------------
@@ -198,7 +208,7 @@ def _pass_on(late: Future[bytes], early: Future[bytes]) -> None:
 def main() -> None:
     """Change what is asked for, then be `gridpost`."""
     ahead_s, damage, *arguments = sys.argv[1:]
-    step_clock(int(ahead_s))
+    step_clock([int(one) for one in ahead_s.split(",")])
     if damage:
         DAMAGES[damage]()
     sys.argv = ["gridpost", *arguments]

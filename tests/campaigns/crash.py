@@ -315,7 +315,7 @@ def _kills(plan: Plan, chance: random.Random) -> Iterator[tuple[int, str]]:
 
 def _an_hour_later(bus: LiveBus, sent: list[Sent], outcome: Outcome) -> None:
     bus.stop()
-    usual, bus.command = bus.command, changed_bus.command(ahead_s=HOUR_MS // 1000)
+    usual, bus.command = bus.command, changed_bus.command(HOUR_MS // 1000)
     bus.start()
     for one in sent:
         status, body = bus.wire.post(one.device.seal(one.payload, now_utc_ms() + HOUR_MS))

@@ -7,7 +7,7 @@ a `Found`. Nothing of the server is used here, and RFC 9162's hashing is written
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -72,10 +72,11 @@ def judge_receipts(database: Any, sent: list[Sent], found: Found) -> None:
 
 def _judge_receipt(one: Sent, receipt: bytes, place: tuple[int, int, bytes], found: Found) -> None:
     if receipt != one.receipt:
-        found.problem(f"{one.message_id}: the receipt on file is another", "receipts_changed")
+        return found.problem(f"{one.message_id}: the receipt on file is another", "receipts_changed")
     said = one.device.receipt(receipt, one.payload)
     if (*said.position, said.root_before) != place:
         found.problem(f"{one.message_id}: not the root over the {place[1]} entries before it", "roots_wrong")
+    return None
 
 
 def roots(leaves: Iterator[bytes]) -> Iterator[bytes]:
@@ -103,8 +104,3 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 def _node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def counted(outcomes: Counter[str]) -> dict[str, int]:
-    """Counts to print, the largest first."""
-    return dict(outcomes.most_common())

@@ -12,7 +12,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,16 +101,21 @@ class Traffic:
 
     def wait_for_answers(self, count: int) -> None:
         """Wait until so many messages were answered for the first time."""
-        with self._news:
-            if not self._news.wait_for(lambda: self._answers >= count or self.is_over, LONGEST_S):
-                raise AssertionError(f"only {self._answers} answers, waiting for {count}")
+        self._wait_until(lambda: self._answers >= count)
 
     def wait_for_answer_since(self, moment_s: float) -> float:
         """Wait until something sent after a monotonic moment is answered; return the seconds since that moment."""
-        with self._news:
-            if not self._news.wait_for(lambda: self._newest_s > moment_s or self.is_over, LONGEST_S):
-                raise AssertionError("the bus does not answer any more")
+        self._wait_until(lambda: self._newest_s > moment_s)
         return time.monotonic() - moment_s
+
+    def _wait_until(self, predicate: Callable[[], bool]) -> None:
+        patience = time.monotonic() + LONGEST_S
+        with self._news:
+            while not self._news.wait_for(lambda: predicate() or self.is_over, 1):
+                if self._bus.process.poll() is not None:
+                    raise AssertionError(f"the bus ended by itself: {self._bus.process.poll()} {self._bus.errors()}")
+                if time.monotonic() > patience:
+                    raise AssertionError(f"no answer any more, after {self._answers}")
 
     def went_down(self) -> None:
         with self._news:
