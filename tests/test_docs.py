@@ -10,7 +10,8 @@ import pytest
 from gridpost.ied_soap_client import cli as ied_cli
 from gridpost.server import cli as bus_cli
 
-from gridpost import leaf
+from gridpost import leaf, recogniser
+from gridpost.envelope import Limits
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("gridpost", "server", "ied_soap_client", "adapters")
@@ -95,6 +96,32 @@ def test_the_leaf_is_documented_byte_for_byte():
     assert len(blocks) == 2
     for block in blocks:
         assert "".join(f"{line[4:]}\n" for line in block.splitlines()) in PAGES["docs/protocol.md"]
+
+
+def test_the_layout_that_costs_least_is_the_one_that_is_recognised():
+    (block,) = re.findall(r"```\n(<soap:Envelope(?:.*\n)+?)```", PAGES["docs/protocol.md"])
+    filled = block.replace("\n", "")
+    for field, value in {
+        "{digest of Body}": "A" * 43 + "=",
+        "{digest of Timestamp}": "B" * 43 + "=",
+        "{certificate}": "AAAA",
+        "{signature value}": "BBBB",
+        "{created}": "2026-01-01T00:00:00.000Z",
+        "{when made}": "2026-01-01T00:00:00.000Z",
+        "{interval end}": "2026-01-01T00:00:00Z",
+        "{sequence}": "7",
+        "{value}": "0.5",
+    }.items():
+        assert field in filled
+        filled = filled.replace(field, value)
+    found = recogniser.recognise(
+        re.sub(r"\{([a-z ]+)\}", lambda field: field[1].replace(" ", "-"), filled).encode(), Limits()
+    )
+    assert found is not None
+    (read,) = found.message.readings.blocks
+    assert read.channel == ("usage-point", "meter", "stream", "reading-type")
+    assert read.values == ("0.5",)
+    assert (found.message.header.source, found.message.header.last_receipt) == ("source", "last-receipt")
 
 
 def test_the_soap_actions_are_the_wsdl_s():
