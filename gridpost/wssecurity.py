@@ -44,6 +44,7 @@ RSA_BITS = range(2048, 8193)
 SMALLEST_EXPONENT = 65537
 SIGNED_INFO_CHILDREN = range(4, 6)  # CanonicalizationMethod, SignatureMethod, two or three References
 MOST_PREFIXES = 32
+MOST_LOOK_UPS = 1_000_000  # of a listed prefix at an element: some 0.15 s
 LONGEST_TEXT = 512
 
 
@@ -87,6 +88,9 @@ def _verify(envelope: Envelope, certificate: bytes) -> Verified:
     _require(method.tag == ns.q(ns.DS, "SignatureMethod") and not len(method), "SignatureMethod")
     references = tuple(_read_reference(element) for element in elements)
     parts = _resolve(references, envelope)
+    listed = sum(len(reference.prefix_list.split()) for reference in references)
+    # Each prefix is looked up at each element of the part.
+    _require(not listed or listed * envelope.raw.count(b"<") <= MOST_LOOK_UPS, "PrefixList of so large a message")
     _require(not len(value), "SignatureValue's shape")
     signature = base64_octets(value.text)
     check_value(certificate, method.get("Algorithm", ""), signature, canonical(signed_info, prefixes))
