@@ -118,6 +118,6 @@ def certificates(body: bytes) -> tuple[bytes, ...]:
     """
     try:
         loaded = pkcs7.load_der_pkcs7_certificates(base64.b64decode(b"".join(body.split()), validate=True))
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise AnswerUntrusted("the bus's enrolment answer is no PKCS#7 of certificates") from None
     return tuple(certificate.public_bytes(serialization.Encoding.DER) for certificate in loaded)

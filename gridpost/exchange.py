@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ObjectIdentifier
 
 from . import answers, heads, messages, recogniser, schemas, units, wssecurity
@@ -233,7 +233,7 @@ def check_bus(certificate: bytes, trust: Trust) -> None:
         loaded = x509.load_der_x509_certificate(certificate)
         loaded.verify_directly_issued_by(x509.load_der_x509_certificate(trust.ca))
         usages = loaded.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound) as error:
+    except (*wssecurity.UNREADABLE, InvalidSignature, x509.ExtensionNotFound) as error:
         raise SignatureInvalid(detail=f"signer is not issued by the pinned CA: {error}") from None
     if BUS_KEY_USAGE not in usages:
         raise SignatureInvalid(detail="signer is no bus")

@@ -46,6 +46,8 @@ SIGNED_INFO_CHILDREN = range(4, 6)  # CanonicalizationMethod, SignatureMethod, t
 MOST_PREFIXES = 32
 MOST_LOOK_UPS = 1_000_000  # of a listed prefix at an element: some 0.15 s
 LONGEST_TEXT = 512
+# What cryptography raises for certificates that strangers made up; not all of it is a ValueError.
+UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
 
 
 class Verified(NamedTuple):
@@ -206,7 +208,7 @@ def public_key(certificate: bytes) -> PublicKey:
     """
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise SignatureInvalid(detail="token is no certificate with a key we know") from None
     return accepted(key)
 

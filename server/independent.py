@@ -125,7 +125,7 @@ def _trusted(der: bytes, trusted: Sequence[x509.Certificate], moment: datetime) 
     """Return the signer's certificate, issued directly by one of the CAs and, like that CA, valid at `moment`."""
     try:
         certificate = x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise SignatureInvalid(detail=f"the token holds no certificate: {error}") from None
     issuer = next((authority for authority in trusted if _issued_by(certificate, authority)), None)
     if issuer is None:

@@ -261,3 +261,13 @@ def test_a_prefix_list_is_bounded():
     with pytest.raises(SignatureInvalid) as refused:
         verified(draft(setting(), refs=(with_prefixes(BODY, *fits, "one"), TIME)).sealed(), "p-256")
     assert refused.value.detail == "PrefixList"
+
+
+def test_a_prefix_list_over_many_elements_is_refused():
+    """32 prefixes looked up at each of 40,000 elements took 0.4 s."""
+    listed = [f"p{number}" for number in range(wssecurity.MOST_PREFIXES)]
+    wide = f"<a>{'<b/>' * 40_000}</a>"
+    with pytest.raises(SignatureInvalid) as refused:
+        verified(draft(setting(), wide, refs=(with_prefixes(BODY, *listed), TIME)).sealed(), "p-256")
+    assert refused.value.detail == "PrefixList of so large a message"
+    assert verified(draft(setting(), wide, refs=(with_prefixes(BODY, *listed[:20]), TIME)).sealed(), "p-256")
