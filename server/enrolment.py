@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID, NameOID
@@ -201,7 +201,7 @@ def requested_key(serial: str, request: bytes) -> wssecurity.PublicKey:
         if not csr.is_signature_valid or names != [serial]:
             raise EnrolmentRefused("the request is not signed by its own key, or names another serial")
         return wssecurity.accepted(csr.public_key())
-    except ValueError:
+    except wssecurity.UNREADABLE:
         raise EnrolmentRefused("the request is no PKCS#10") from None
     except SignatureInvalid as error:
         raise EnrolmentRefused(f"the request's key: {error.detail}") from None
@@ -220,7 +220,7 @@ def foreign_key(serial: str, raw: bytes, ca: x509.Certificate) -> x509.Certifica
         wssecurity.accepted(found.public_key())
         names = [str(attribute.value) for attribute in found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         purposes = {one.oid: one.value for one in found.extensions}
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (*wssecurity.UNREADABLE, InvalidSignature) as error:
         raise FileInvalid(f"the certificate cannot be read, or is not that CA's: {error}") from None
     except SignatureInvalid as error:
         raise FileInvalid(f"the certificate's key: {error.detail}") from None
