@@ -12,11 +12,12 @@ from collections.abc import Callable
 from functools import partial
 
 from gridpost import units
-from gridpost.errors import StoreUnavailable
+from gridpost.errors import LATER, GridpostError, StoreUnavailable
 from gridpost.model import Quality
 
 from . import config as settings
 from . import register_map as rm
+from . import renewal
 from .clockwatch import ClockWatch, Machine
 from .identity import parties
 from .measuring import Measuring, meters
@@ -46,7 +47,7 @@ class Agent:
         Raises:
             ConfigInvalid, NotFound: meters, channels or identity are not as they must be.
         """
-        self._config, self._spool, self._say = config, spool, say
+        self._config, self._spool, self._say, self._transport = config, spool, say, transport
         self._machine = machine or _THIS_MACHINE
         self._watch = ClockWatch(self._machine)
         self._reading = asyncio.Lock()
@@ -63,6 +64,7 @@ class Agent:
                 if self.measuring.meters:
                     tasks.create_task(self._measure())
                 tasks.create_task(self._push())
+                tasks.create_task(self._renew())
         finally:
             for meter in self.measuring.meters:
                 meter.link.close()
@@ -155,6 +157,24 @@ class Agent:
             await asyncio.sleep(push.every_s - into_s + _SETTLE_S + self._machine.random() * push.spread_s)
             async with self._reading:  # what the boundary brings goes along
                 pass
+
+    async def _renew(self) -> None:
+        """Get the next key in time, unattended: looked at every hour, and after a success or a refusal every day."""
+        while True:
+            await self._machine.sleep(await self._renewed())
+
+    async def _renewed(self) -> int:
+        now_ms = self._machine.wall_ms() + self._spool.clock_offset_ms()
+        if not renewal.is_due(self.pusher.certificate, now_ms, self._config.identity.renew_days):
+            return renewal.LOOKED_S
+        try:
+            self.pusher.use(await renewal.renew(self._config, self._transport))
+        except GridpostError as error:
+            self._say("renewal-failed", code=error.code, reason=error.reason)
+            return renewal.LOOKED_S if error.retry == LATER else renewal.RESTS_S
+        ends = units.format_utc_ms(renewal.ends_utc_ms(self.pusher.certificate))
+        self._say("renewed", ends_at=ends)
+        return renewal.RESTS_S
 
     async def _drain(self) -> Drained:
         try:

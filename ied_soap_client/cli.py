@@ -152,6 +152,16 @@ def retry(file: Path, as_json: bool) -> None:
 @group.command()
 @_config
 @_json
+def renew(file: Path, as_json: bool) -> None:
+    """Make a next key, have the bus certify it by the present one, and use it from then on; 'run' does so in time."""
+    from . import running
+
+    journal.answer(running.renew(file), as_json, "{serial} has a new key, good until {ends_at}")
+
+
+@group.command()
+@_config
+@_json
 def status(file: Path, as_json: bool) -> None:
     """Show what waits, what was refused, and the last receipt."""
     from . import running

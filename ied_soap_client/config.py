@@ -7,6 +7,7 @@ are errors: a mistyped dial must not silently be a dial of 2^32.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -39,6 +40,12 @@ class Identity:
     key: str = setting("ied.key", "private key, PEM")
     certificate: str = setting("ied.pem", "certificate, PEM")
     ca: str = setting("ca.pem", "the CA whose bus certificates are believed, PEM")
+    renew_days: int = setting(
+        90, "days before the certificate ends, at most half its life, at which 'run' gets one for a next key; 0: never"
+    )
+    properties: Mapping[str, str] = setting(
+        {}, 'what this device says of itself in every message, such as position = "48.1374,11.5755"'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,8 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "spool": Spool, "channels": Channels, "push": Push, "poll": Poll,
 }  # fmt: skip
+OWN_PROPERTIES = ("sequence", "lastReceipt")
+_PROPERTY = re.compile(r"[!-~][ -~]{0,126}\Z")
 _AT_LEAST_ONE = (
     ("bus", "timeout_s"), ("push", "every_s"), ("push", "backoff_first_s"), ("push", "backoff_most_s"),
     ("poll", "timeout_s"), ("poll", "tolerance_s"),
@@ -142,6 +151,12 @@ def _check(config: Config, file: Path) -> None:
     for section, key in _AT_LEAST_ONE:
         if getattr(getattr(config, section), key) < 1:
             raise ConfigInvalid(f"{file}: {section}.{key} must be at least 1")
+    if config.identity.renew_days < 0:
+        raise ConfigInvalid(f"{file}: identity.renew_days must not be negative")
+    for name, value in config.identity.properties.items():
+        said = isinstance(value, str) and _PROPERTY.match(name) and _PROPERTY.match(value)
+        if name in OWN_PROPERTIES or not said:
+            raise ConfigInvalid(f"{file}: identity.properties: {name} = {value!r} cannot be said in a message")
     if config.push.spread_s < 0:
         raise ConfigInvalid(f"{file}: push.spread_s must not be negative")
     names = [meter.id for meter in config.meter]

@@ -30,18 +30,67 @@ _PEM, _DER = serialization.Encoding.PEM, serialization.Encoding.DER
 
 
 def parties(config: settings.Config) -> Parties:
-    """Load what a message needs: source, signer, CA.
+    """Load what a message needs: source, signer, CA, what the device says of itself.
+
+    A next key whose certificate has come takes its place first; `run` may do so while another command loads.
 
     Raises:
         NotFound: a file is missing: the device is not enrolled.
         ConfigInvalid: a file is not what it should be.
     """
+    settle(config)
+    try:
+        return _parties(config)
+    except ConfigInvalid:
+        settle(config)  # between our reading of the key and of the certificate, another process put the next ones there
+        return _parties(config)
+
+
+def _parties(config: settings.Config) -> Parties:
     key, certificate, ca = (_read(config.path(getattr(config.identity, name))) for name in ("key", "certificate", "ca"))
     try:
         trusted = x509.load_pem_x509_certificate(ca).public_bytes(_DER)
     except ValueError as error:
         raise ConfigInvalid(f"{config.identity.ca} is no certificate: {error}") from None
-    return Parties(config.identity.serial, KeySigner.from_pem(key, certificate), trusted)
+    properties = tuple(config.identity.properties.items())
+    return Parties(config.identity.serial, KeySigner.from_pem(key, certificate), trusted, properties)
+
+
+def after(file: Path) -> Path:
+    """Return where the next key or certificate waits for its turn."""
+    return file.with_name(f"{file.name}.next")
+
+
+def settle(config: settings.Config) -> None:
+    """Let a next key and its certificate take the place of the present ones, once both are there.
+
+    The certificate is the last to come and the last to go, so a kill at any line is made good by the next call. The
+    present pair stays beside as ``.old``: a bus put back from an old backup does not know the next one.
+    """
+    key, certificate = config.path(config.identity.key), config.path(config.identity.certificate)
+    if not after(certificate).exists():
+        return
+    if after(key).exists():
+        for file in (key, certificate):
+            write(file.with_name(f"{file.name}.old"), _read(file))
+        _replace(key)
+    request_of(key).unlink(missing_ok=True)  # before the certificate goes, which is what brings us here again
+    _replace(certificate)
+
+
+def _replace(file: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another process did it
+        os.replace(after(file), file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def request_of(key: Path) -> Path:
+    """Return where the certification request for the next key is kept."""
+    return key.with_name(f"{key.name}.next.csr")
 
 
 def _read(file: Path) -> bytes:
@@ -60,7 +109,7 @@ async def enrol(folder: Path, code: enrolment.Code, transport: Transport) -> Non
         BusUnreachable: no answer, or one that says later.
         FileUnwritable: the folder.
     """
-    request = _request(folder, code.serial)
+    request = saved_request(folder / "ied.key", folder / "ied.csr", code.serial)
     ca = await _trusted_ca(code, transport)
     headers = {
         "Content-Type": "application/pkcs10",
@@ -69,28 +118,34 @@ async def enrol(folder: Path, code: enrolment.Code, transport: Transport) -> Non
     }
     answer = await transport.post(f"{EST}/simpleenroll", base64.encodebytes(request), headers)
     _accepted(answer, "enrolment")
-    certificate = _own(enrolment.certificates(answer.content), request, ca)
+    certificate = own(enrolment.certificates(answer.content), request, ca)
     write(folder / "ca.pem", ca.public_bytes(_PEM))
     write(folder / "ied.pem", certificate.public_bytes(_PEM))
 
 
-def _request(folder: Path, serial: str) -> bytes:
-    """Return this device's certification request (DER), made and saved once, its key before it."""
-    key_file, request_file = folder / "ied.key", folder / "ied.csr"
+def saved_request(key_file: Path, request_file: Path, serial: str) -> bytes:
+    """Return a certification request (DER) of this device, made and saved once, its key before it.
+
+    Raises:
+        ConfigInvalid: the files are another device's.
+        FileUnwritable: the folder.
+    """
     if not key_file.exists():
         key = ec.generate_private_key(ec.SECP256R1())
         plain = serialization.NoEncryption()
         write(key_file, key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, plain))
-    if not request_file.exists():
-        loaded = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+    loaded = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+    assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+    kept = x509.load_pem_x509_csr(request_file.read_bytes()) if request_file.exists() else None
+    if kept is None or kept.public_key() != loaded.public_key():
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, serial)])
         built = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(loaded, hashes.SHA256())
         write(request_file, built.public_bytes(_PEM))
     request = x509.load_pem_x509_csr(request_file.read_bytes())
     named = str(request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
     if named != serial:
-        raise ConfigInvalid(f"{folder} already holds the identity of {named}; use another folder for {serial}")
+        place = key_file.parent
+        raise ConfigInvalid(f"{place} already holds the identity of {named}; use another folder for {serial}")
     return request.public_bytes(_DER)
 
 
@@ -116,8 +171,12 @@ def _accepted(answer: HttpAnswer, what: str) -> None:
         raise AnswerUntrusted(f"the bus answers the request for {what} with HTTP {answer.status}")
 
 
-def _own(certificates: tuple[bytes, ...], request: bytes, ca: x509.Certificate) -> x509.Certificate:
-    """Return the certificate of our key, issued by the trusted CA."""
+def own(certificates: tuple[bytes, ...], request: bytes, ca: x509.Certificate) -> x509.Certificate:
+    """Return the certificate of the key that a request is for, issued by the trusted CA.
+
+    Raises:
+        AnswerUntrusted: there is none, or another CA issued it.
+    """
     key = x509.load_der_x509_csr(request).public_key()
     for raw in certificates:
         certificate = x509.load_der_x509_certificate(raw)

@@ -58,6 +58,7 @@ class Draft(NamedTuple):
     source: str
     now_utc_ms: int
     new_id: Callable[[], str]
+    properties: tuple[tuple[str, str], ...] = ()
 
 
 class Outgoing:
@@ -108,7 +109,8 @@ class Outgoing:
         last = db.execute(_NEWEST_RECEIPT).fetchone()
         last_receipt = f"{last[0]}:{last[1]}:{last[2].hex()}" if last else ""
         number = self._next_sequence(db)
-        return Header("created", noun, draft.now_utc_ms, draft.source, draft.new_id(), "", number, last_receipt)
+        named = ("created", noun, draft.now_utc_ms, draft.source, draft.new_id())
+        return Header(*named, "", number, last_receipt, draft.properties)
 
     def _next_sequence(self, db: sqlite3.Connection) -> int:
         number = self._spool.meta(db, "sequence") + 1

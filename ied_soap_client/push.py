@@ -90,11 +90,13 @@ class Parties:
         source: this IED's serial.
         signer: its key.
         ca: the CA whose bus certificates are believed, DER.
+        properties: (name, value) of what the device says of itself in every message's Header.
     """
 
     source: str
     signer: Signer
     ca: bytes
+    properties: tuple[tuple[str, str], ...] = ()
 
 
 class Pusher:
@@ -132,7 +134,17 @@ class Pusher:
 
     def draft(self) -> Draft:
         """Return what a message made now needs."""
-        return Draft(self._parties.source, self._bus_now_ms(), self._impure.new_id)
+        now_ms, properties = self._bus_now_ms(), self._parties.properties
+        return Draft(self._parties.source, now_ms, self._impure.new_id, properties)
+
+    @property
+    def certificate(self) -> bytes:
+        """Return the certificate of the key in use, DER."""
+        return self._parties.signer.certificate
+
+    def use(self, parties: Parties) -> None:
+        """Seal with another key from the next attempt on; what waits is sealed anew at each attempt anyway."""
+        self._parties = parties
 
     def _next(self) -> Pending | None:
         pending = self._outgoing.next_pending(self._impure.wall_ms())

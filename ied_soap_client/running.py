@@ -14,17 +14,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gridpost import exchange, messages, tabular
+from gridpost import exchange, messages, tabular, units
 from gridpost.errors import AlreadyExists, FileInvalid, StoreUnavailable
 from gridpost.model import Channel, CreatedMeterReadings, IntervalBlock, Readings
 
 from . import config as settings
-from . import identity
+from . import identity, renewal
 from .agent import Agent, new_id
 from .clockwatch import wall_ms
 from .journal import Journal
 from .outgoing import MAX_BODY, Draft, Outgoing
-from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher
+from .push import CLOCK_LIMIT_MS, Drained, Impure, Parties, Pusher
 from .spool import Batch, Row, Spool
 from .transport import Transport
 
@@ -111,7 +111,7 @@ def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
         step(1)
         with _spool(config) as spool:
             now_ms = wall_ms() + spool.clock_offset_ms()
-            header = Outgoing(spool).header(Draft(parties.source, now_ms, new_id), "MeterReadings")
+            header = Outgoing(spool).header(_draft(parties, now_ms), "MeterReadings")
         body = messages.encode(CreatedMeterReadings(header, readings))
         step(1)
         if len(body) > MAX_BODY:
@@ -121,6 +121,27 @@ def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
         identity.write(out, exchange.seal(body, parties.signer, now_ms))
         step(1)
     return {"out": str(out), "message_id": header.message_id, "sequence": header.sequence, "readings": readings.count}
+
+
+def _draft(parties: Parties, now_ms: int) -> Draft:
+    return Draft(parties.source, now_ms, new_id, parties.properties)
+
+
+def renew(file: Path) -> dict[str, Any]:
+    """Get a certificate for a next key now, and use it from then on.
+
+    Raises:
+        AlreadyExists: another renewal is at work.
+        EnrolmentRefused, AnswerUntrusted, BusUnreachable: see `renewal.renew`.
+    """
+    config = settings.load(file)
+
+    async def renewed() -> Parties:
+        async with _transport(config) as transport:
+            return await renewal.renew(config, transport)
+
+    parties = asyncio.run(renewed())
+    return {"serial": parties.source, "ends_at": units.format_utc_ms(renewal.ends_utc_ms(parties.signer.certificate))}
 
 
 def status(file: Path) -> dict[str, Any]:

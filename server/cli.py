@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, Entry] = {
     "migrate": Entry("migrate", "Bring the store's schema up, or back down."),
     "backup": Entry("backup", "Copy the store, beside a running bus."),
     "restore": Entry("restore", "Put a backup in the store's place."),
+    "bus": Entry("bus", "Give the bus its next key."),
     "ied": Entry("ied", "Enrol, list, show and revoke devices."),
     "crl": Entry("crl", "Make, import, list and write lists of revoked certificates."),
     "export": Entry("export", "Write files from the store."),

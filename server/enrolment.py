@@ -21,17 +21,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-from gridpost import enrolment, wssecurity
+from gridpost import enrolment, exchange, renewal, wssecurity
+from gridpost.conditions import RE_ENROL, Conditions
 from gridpost.errors import ConfigInvalid, EnrolmentRefused, FileInvalid, NotFound, SignatureInvalid
 from gridpost.exchange import BUS_KEY_USAGE
+from gridpost.model import Enrolment
 from gridpost.units import seconds_of
 
 from .config import Trust
+from .store import Renewal
 
 CA_YEARS, BUS_YEARS = 30, 5
 # A device's clock may be behind ours when it first checks its own certificate.
 _BACKDATED = timedelta(days=1)
 _YEAR = timedelta(days=365)
+_DAY_MS = 86_400_000
 
 
 class Pair(NamedTuple):
@@ -134,6 +138,15 @@ class Enrolments(Protocol):
     def bind_certificate(self, serial: str, csr_sha256: bytes, der: bytes) -> bytes:
         """Bind the code to its first request and return the certificate that stands for this one."""
 
+    def enrolment(self, certificate_sha256: bytes) -> Enrolment | None:
+        """Return who a certificate is; None for strangers."""
+
+    def renewed(self, serial: str, csr_sha256: bytes) -> bytes | None:
+        """Return the certificate that a request got before; None when there is none, or it is revoked."""
+
+    def renew(self, serial: str, renewal: Renewal) -> bytes:
+        """Bind the next key's certificate and return the one that stands for the request."""
+
     def own_crl(self) -> bytes | None:
         """Return the device CA's newest list of revoked certificates, DER; None before the first."""
 
@@ -172,21 +185,68 @@ class Est:
         Raises:
             EnrolmentRefused: unknown serial, wrong proof, used code, or a request that is not ours to sign.
         """
-        serial = enrolment.serial_of(header)
-        try:
-            request = base64.b64decode(b"".join(body.split()), validate=True)
-        except binascii.Error:
-            raise EnrolmentRefused("the request is not PKCS#10 in base64") from None
+        serial, request = enrolment.serial_of(header), _request(body)
         enrolment.check_proof(header, self._enrolments.enrolment_secret(serial), request)
         # Made anew each time; for a request seen before, the store answers with the first one.
         issued = self._issue(serial, request)
         certificate = self._enrolments.bind_certificate(serial, sha256(request).digest(), issued)
         return enrolment.certs_only([certificate, self._ca.der])
 
+    def simplereenroll(self, body: bytes, header: str) -> bytes:
+        """Return the certificate of a device's next key, with the CA behind it (docs/adr/0012).
+
+        The same request gets the same certificate again, also when the old key's time is over meanwhile: an answer
+        lost on the way locks nobody out.
+
+        Args:
+            body: PKCS#10 for the next key, base64.
+            header: Gridpost-Renewal's value.
+
+        Raises:
+            EnrolmentRefused: an unknown key or a wrong proof; a key that is revoked, over, of a foreign CA, without the
+                right to renew, or replaced by another one before; or a request that is not ours to sign.
+        """
+        claim, request = renewal.parse(header), _request(body)
+        held = self._enrolments.enrolment(claim.certificate_sha256)
+        if held is None or held.sender != claim.serial:
+            raise EnrolmentRefused(detail=f"{claim.serial} has no such key")
+        renewal.check(claim, held.certificate, request)
+        if held.revoked_at_utc_ms is not None:
+            raise EnrolmentRefused("the key was revoked")
+        csr_sha256 = sha256(request).digest()
+        certificate = self._enrolments.renewed(claim.serial, csr_sha256)
+        if certificate is None:
+            now = self._now()
+            _check_renewable(held, seconds_of(now) * 1000)
+            asked = Renewal(claim.certificate_sha256, csr_sha256, self._issue(claim.serial, request), self._overlap_ms)
+            certificate = self._enrolments.renew(claim.serial, asked)
+        return enrolment.certs_only([certificate, self._ca.der])
+
+    @property
+    def _overlap_ms(self) -> int:
+        return self._terms.overlap_days * _DAY_MS
+
     def _issue(self, serial: str, request: bytes) -> bytes:
         key = requested_key(serial, request)
         certificate = self._ca.issue(Subject(serial, 0, days=self._terms.device_days), key, self._now())
         return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _request(body: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(body.split()), validate=True)
+    except binascii.Error:
+        raise EnrolmentRefused("the request is not PKCS#10 in base64") from None
+
+
+def _check_renewable(held: Enrolment, now_utc_ms: int) -> None:
+    conditions = held.conditions or Conditions()
+    if not exchange.valid_at(held.certificate, now_utc_ms):
+        raise EnrolmentRefused("the key's certificate has expired; enrol with a new code")
+    if conditions.crl_due_utc_ms is not None:
+        raise EnrolmentRefused("the key's certificate is a foreign CA's; that CA certifies the next one")
+    if not conditions.allows(RE_ENROL):
+        raise EnrolmentRefused("this key has no right to renew")
 
 
 def requested_key(serial: str, request: bytes) -> wssecurity.PublicKey:

@@ -19,7 +19,7 @@ FLOORS = {
     "model": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "heads": 2, "enrolment": 2, "leaf": 2, "versions": 2,
     "wssecurity": 3, "ports": 3,
-    "recogniser": 4, "exchange": 4, "check": 4, "log": 4,
+    "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
     "evidence": 5, "testing": 5, "testing_store": 5,
     "proof": 6,
 }  # fmt: skip

@@ -92,10 +92,10 @@ def add(serial: str, config_file: Path, as_json: bool, **options: Any) -> None:
 
     A key of a foreign CA is revoked by that CA's list: gridpost crl import.
     """
-    config, now = configuration.load(config_file), now_utc_ms()
     own, foreign = (options["request"], options["out"]), (options["certificate"], options["ca_file"])
     if all(own) == all(foreign) or any(own) == any(foreign):
         raise click.UsageError("give either --request and --out, or --certificate and --ca")
+    config, now = configuration.load(config_file), now_utc_ms()
     rights = parse_rights(options["rights"])
     with opened(config) as store:
         if all(own):

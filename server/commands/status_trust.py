@@ -14,7 +14,7 @@ from gridpost.units import format_utc_ms
 
 from ..config import Config
 from ..enrolment import ends_utc_ms
-from ..identity import load_signer
+from ..identity import load_certificate
 from ..store import SqlStore
 from ..trust_keeper import DAY_MS, STEPS
 from .crl import shown
@@ -25,7 +25,7 @@ def trust_of(config: Config, store: SqlStore, now: int) -> dict[str, Any]:
     """Return what is near its end, lists on file, and alarms."""
     horizon = now + STEPS[-1] * DAY_MS
     near = [("device", one.serial, one.not_after_utc_ms) for one in store.ending(horizon, SHOWN)]
-    if (ends := ends_utc_ms(load_signer(config).certificate)) < horizon:
+    if (ends := ends_utc_ms(load_certificate(config))) < horizon:
         near.insert(0, ("bus", config.bus.id, ends))
     within = {f"within_{days}_days": store.count_ending(now + days * DAY_MS) for days in STEPS if days}
     return {

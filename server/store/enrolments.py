@@ -229,7 +229,8 @@ def rights_of(text: str | None) -> tuple[str, ...] | None:
 
 def _bound(connection: Connection, row: Row[Any], csr_sha256: bytes) -> bytes:
     if row.csr_sha256 != csr_sha256:
-        raise EnrolmentRefused(detail=f"the code of {row.serial} was used by another key")
+        found = f"the code of {row.serial} was used by another key"
+        raise EnrolmentRefused(detail=found, items=[Item("second-key", found)])
     query = (
         select(certificate.c.der)
         .where(certificate.c.serial == row.serial, certificate.c.csr_sha256 == csr_sha256)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from gridpost.errors import AlreadyExists, EnrolmentRefused, NotFound
+from gridpost.errors import AlreadyExists, EnrolmentRefused, Item, NotFound
 
 from .enrolments import Enrolments, certificate_row, rights_text
 from .tables import certificate, ied
@@ -186,11 +186,14 @@ def _key(connection: Connection, serial: str, sha256: bytes) -> Row[Any]:
 def _successor(connection: Connection, row: Row[Any], renewal: Renewal) -> bytes:
     """Two at once with one request: the first one's certificate stands; another request is somebody else's."""
     query = select(certificate.c.der).where(
-        certificate.c.serial == row.serial, certificate.c.csr_sha256 == renewal.csr_sha256
+        certificate.c.serial == row.serial,
+        certificate.c.csr_sha256 == renewal.csr_sha256,
+        certificate.c.revoked_at_utc_ms.is_(None),
     )
     der: bytes | None = connection.execute(query).scalar()
     if der is None:
-        raise EnrolmentRefused(detail=f"key {renewal.old_sha256.hex()[:16]} of {row.serial} was replaced before")
+        found = f"key {renewal.old_sha256.hex()[:16]} of {row.serial} was replaced before"
+        raise EnrolmentRefused(detail=found, items=[Item("second-key", found)])
     return der
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from gridpost import check, enrolment, schemas
+from gridpost import check, enrolment, renewal, schemas
 from gridpost.errors import GridpostError, PeerFault
 
 from ..audit import Audit
@@ -61,6 +61,7 @@ class Door:
             *files,
             Route("GET", f"{EST}/cacerts", self.cacerts),
             Route("POST", f"{EST}/simpleenroll", self.simpleenroll, (PKCS10,), _EST_BODY),
+            Route("POST", f"{EST}/simplereenroll", self.simplereenroll, (PKCS10,), _EST_BODY),
             Route("GET", CRL, self.crl),
             Route("GET", "/health", self.health),
         ]
@@ -90,15 +91,32 @@ class Door:
         return Response(200, self.est.cacerts(), PKCS7, {"Content-Transfer-Encoding": "base64"})
 
     async def simpleenroll(self, request: Request) -> Response:
-        """POST a certification request."""
+        """POST a certification request with the proof of a code."""
         header = request.headers.get(enrolment.HEADER.lower(), "")
+        serial = enrolment.serial_of(header)[:64]
+        response = await self._certified(request, serial, lambda: self.est.simpleenroll(request.body, header))
+        if response.status == 200:
+            self.audit.event("enrolled", serial=serial, peer=request.peer)
+        return response
+
+    async def simplereenroll(self, request: Request) -> Response:
+        """POST a certification request for the next key with the proof of the present one."""
+        header = request.headers.get(renewal.HEADER.lower(), "")
+        serial = header.partition(":")[0][:64]
+        response = await self._certified(request, serial, lambda: self.est.simplereenroll(request.body, header))
+        if response.status == 200:
+            self.audit.event("reenrolled", serial=serial, peer=request.peer)
+        return response
+
+    async def _certified(self, request: Request, serial: str, certify: Callable[[], bytes]) -> Response:
         try:
-            answer = await self.aside(lambda: self.est.simpleenroll(request.body, header))
+            answer = await self.aside(certify)
         except GridpostError as error:
-            self.audit.refused(error.code, request.peer, error.detail or error.reason, serial=_claimed(header))
+            self.audit.refused(error.code, request.peer, error.detail or error.reason, serial=serial)
+            for item in error.items:  # somebody knows the secret, or has the key, and is not the one we know
+                self.reception.alarms(item.code, serial=serial, peer=request.peer)
             reason = error.reason if isinstance(error, PeerFault) else ""
             return Response(error.http_status, f"{error.code}: {reason}\n".encode(), PLAIN_TEXT)
-        self.audit.event("enrolled", serial=_claimed(header), peer=request.peer)
         return Response(200, answer, PKCS7, {"Content-Transfer-Encoding": "base64"})
 
     async def crl(self, request: Request) -> Response:
@@ -113,7 +131,3 @@ class Door:
         """GET /health: 200 while a message could be stored, else 503."""
         healthy = self.is_healthy()
         return Response(200 if healthy else 503, b"ok\n" if healthy else b"store unavailable\n", PLAIN_TEXT)
-
-
-def _claimed(header: str) -> str:
-    return enrolment.serial_of(header)[:64]
