@@ -35,7 +35,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -48,10 +47,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import changed_bus
 from judging import judge_entries, judge_receipts
 from live_bus import BIN, LiveBus, channel_table
-from traffic import Found, Sent, Traffic, free_port, told
+from traffic import DEVICES, MOST_MESSAGES, Found, Sent, SomeAgain, Traffic, free_port, told
 
-DEVICES = 8
-MOST_MESSAGES = DEVICES * 2000  # a day of a device's meter each, and none in the future
 SABOTAGES = ("no-repeat-lookup", "answer-before-commit", "forget-values", "change-values", "add-entries")
 WITHIN_S = 0.05  # anywhere between two answers, not just behind one
 START_S = 0.8  # a bus that starts is killed within this time
@@ -66,6 +63,7 @@ class Plan(NamedTuple):
     seed: int = 1
     recovery_s: float = 2.0
     sabotage: str = ""
+    devices: int = DEVICES
 
 
 @dataclass
@@ -74,7 +72,6 @@ class Outcome(Found):
 
     store: str = ""
     kills: dict[str, int] = field(default_factory=dict)
-    twins: int = 0
     entries: int = 0
     partitions: int = 0
     slowest_recovery_s: float = 0.0
@@ -82,37 +79,6 @@ class Outcome(Found):
     recoveries_too_slow: int = 0
     slowest_return_s: float = 0.0
     seconds: float = 0.0
-
-
-# --- the devices -----------------------------------------------------------------------------------------------------
-
-
-class SomeAgain(Traffic):
-    """Sends earlier messages again: the same bytes, sealed anew, or twice at once."""
-
-    first_day_s = 1_577_923_200  # 2020-01-02T00:00:00Z
-    sizes = (1, 4, 96)
-    takes_later = True
-    repeats = 5
-
-    def again(self, mine: list[Sent], chance: random.Random) -> None:
-        if chance.randrange(100) >= self.repeats:
-            return
-        one, kind = chance.choice(mine), chance.randrange(3)
-        if kind == 0:
-            self.until_answered(one)
-        elif kind == 1:
-            self.until_answered(one, one.raw)
-        else:
-            self._twice(one)
-
-    def _twice(self, one: Sent) -> None:
-        with ThreadPoolExecutor(2) as pool:
-            answers = list(pool.map(self.until_answered, (one, one)))
-        with self._lock:
-            self._found.twins += 1
-        if answers[0] != answers[1]:
-            self._found.problem(f"{one.message_id}: two answers at once differ", "receipts_changed")
 
 
 # --- the stores ------------------------------------------------------------------------------------------------------
@@ -294,7 +260,7 @@ def campaign(folder: Path, store: str, plan: Plan) -> Outcome:
         if plan.sabotage:
             bus.command = changed_bus.command(damage=plan.sabotage, arguments=place.arguments)
         bus.start()
-        devices = [bus.enrol(f"IED-{number}", channel_table(f"M-IED-{number}")) for number in range(DEVICES)]
+        devices = [bus.enrol(f"IED-{number}", channel_table(f"M-IED-{number}")) for number in range(plan.devices)]
         traffic = SomeAgain(bus, devices, outcome)
         traffic.repeats = plan.repeats
         _run(bus, traffic, plan, outcome)

@@ -44,11 +44,8 @@ from forging import BODY, TIME, TOKEN, Draft, clock
 from judging import judge_entries, judge_receipts
 from live_bus import Device, LiveBus, channel_table, now_utc_ms
 from reserialise import reserialised
-from traffic import DAY_S, LONGEST_S, Found, Sent, code_of, free_port, told
+from traffic import DAY_S, DEVICES, EARLY_DAY_S, LONGEST_S, MOST_MESSAGES, Found, Sent, code_of, free_port, told
 
-DEVICES = 8
-MOST_MESSAGES = DEVICES * 2000  # a day of a device's meter each, and none in the future
-FIRST_DAY_S = 1_577_923_200  # 2020-01-02T00:00:00Z
 STEP_DAYS, LATEST_DAYS = 399, 401
 ONE_IN = 20
 SABOTAGES = ("no-repeat-lookup", "any-content", "window-off")
@@ -63,6 +60,7 @@ class Plan(NamedTuple):
     messages: int = 10_000
     seed: int = 1
     sabotage: str = ""
+    devices: int = DEVICES
 
 
 @dataclass
@@ -221,7 +219,7 @@ class Fleet:
 
 def make(device: Device, number: int, chance: random.Random) -> Sent:
     values = [f"{chance.randrange(10**6)}.{chance.randrange(1000):03d}" for _ in range(chance.choice((1, 4, 4, 24)))]
-    first_end, message_id = FIRST_DAY_S + number * DAY_S + 900, f"{device.serial}-{number}"
+    first_end, message_id = EARLY_DAY_S + number * DAY_S + 900, f"{device.serial}-{number}"
     return Sent(device, message_id, device.payload(message_id, values, first_end), first_end, values)
 
 
@@ -252,7 +250,7 @@ def _run(bus: LiveBus, plan: Plan, outcome: Outcome) -> None:
     step, latest = STEP_DAYS * DAY_S, LATEST_DAYS * DAY_S
     bus.command = changed_bus.command(0, step, damage=plan.sabotage)
     bus.start()
-    devices = [bus.enrol(f"IED-{number}", channel_table(f"M-IED-{number}")) for number in range(DEVICES)]
+    devices = [bus.enrol(f"IED-{number}", channel_table(f"M-IED-{number}")) for number in range(plan.devices)]
     fleet = Fleet(bus, devices, outcome)
     fleet.first()
     _progress("every message taken", outcome)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,9 @@ DAY_S = 86_400
 LONGEST_S = 300  # without an answer: then the campaign gives up; a machine may stop us for a minute or two
 PAUSE_S = 0.02
 MOST_PROBLEMS = 50
+EARLY_DAY_S = 1_577_923_200  # 2020-01-02T00:00:00Z
+DEVICES = 8
+MOST_MESSAGES = DEVICES * 2000  # of `SomeAgain`: a day of a device's meter each, and none in the future
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Found:
     seed: int = 0
     unanswered: int = 0
     resent: int = 0
+    twins: int = 0
     lost: int = 0
     double: int = 0
     wrong: int = 0
@@ -154,7 +159,7 @@ class Traffic:
         """Make message `number` of a device."""
         values = [f"{chance.randrange(10**6)}.{chance.randrange(1000):03d}" for _ in range(chance.choice(self.sizes))]
         first_end = self.first_day_s + number * DAY_S + 900
-        message_id = f"{device.serial}-{number}"
+        message_id = f"{device.serial}-{number:06d}"
         return Sent(device, message_id, device.payload(message_id, values, first_end), first_end, values)
 
     def until_answered(self, one: Sent, raw: bytes = b"") -> bytes:
@@ -204,6 +209,34 @@ class Traffic:
             if not self._news.wait_for(lambda: self._is_up, LONGEST_S):
                 raise AssertionError("the bus did not come back")
         time.sleep(PAUSE_S)  # before the next try; a device waits longer
+
+
+class SomeAgain(Traffic):
+    """Sends earlier messages again: the same bytes, sealed anew, or twice at once."""
+
+    first_day_s = EARLY_DAY_S
+    sizes = (1, 4, 96)
+    takes_later = True
+    repeats = 5
+
+    def again(self, mine: list[Sent], chance: random.Random) -> None:
+        if chance.randrange(100) >= self.repeats:
+            return
+        one, kind = chance.choice(mine), chance.randrange(3)
+        if kind == 0:
+            self.until_answered(one)
+        elif kind == 1:
+            self.until_answered(one, one.raw)
+        else:
+            self._twice(one)
+
+    def _twice(self, one: Sent) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(self.until_answered, (one, one)))
+        with self._lock:
+            self._found.twins += 1
+        if answers[0] != answers[1]:
+            self._found.problem(f"{one.message_id}: two answers at once differ", "receipts_changed")
 
 
 def code_of(body: bytes) -> str:
