@@ -18,6 +18,21 @@ _HEAD = (
 )
 
 
+def head(address, message):
+    """Return the head of the request that carries `message`."""
+    return _HEAD.format(host="{}:{}".format(*address), length=len(message.raw)).encode()
+
+
+def answer(got):
+    """Return (status, body) of the bytes received so far, None while the answer is not whole."""
+    found = got.find(b"\r\n\r\n")
+    if found < 0:
+        return None
+    lines = bytes(got[:found]).lower()
+    body = _body(lines, got, found + 4)
+    return None if body is None else (int(lines[9:12]), body)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back for a message."""
@@ -31,7 +46,7 @@ class Connection:
     """One keep-alive connection with one request in flight."""
 
     def __init__(self, address):
-        self.host = "{}:{}".format(*address)
+        self._address = address
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -43,8 +58,7 @@ class Connection:
     def start(self, message):
         """Begin to send `message`."""
         self.message, self._since = message, time.perf_counter()
-        head = _HEAD.format(host=self.host, length=len(message.raw)).encode()
-        self._left = memoryview(head + message.raw)
+        self._left = memoryview(head(self._address, message) + message.raw)
         self._got.clear()
 
     def send(self):
@@ -61,19 +75,15 @@ class Connection:
         if not data:
             raise ConnectionError("the server closed the connection")
         self._got += data
-        found = self._got.find(b"\r\n\r\n")
-        if found < 0:
-            return None
-        head = bytes(self._got[:found]).lower()
-        body = _body(head, self._got, found + 4)
-        return None if body is None else Answer(int(head[9:12]), body, time.perf_counter() - self._since)
+        whole = answer(self._got)
+        return None if whole is None else Answer(*whole, time.perf_counter() - self._since)
 
 
-def _body(head, got, start):
+def _body(lines, got, start):
     """The body by Content-Length or in chunks (Spyne on Twisted answers so); None while it is not whole."""
-    if b"transfer-encoding: chunked" in head:
+    if b"transfer-encoding: chunked" in lines:
         return _unchunked(bytes(got[start:])) if got.endswith(b"0\r\n\r\n") else None
-    length = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+    length = int(lines.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
     return bytes(got[start : start + length]) if len(got) >= start + length else None
 
 
@@ -133,10 +143,10 @@ def _drive(selector, waiting, answers):
                 if connection.send():
                     selector.modify(connection.socket, selectors.EVENT_READ, connection)
                 continue
-            answer = connection.receive()
-            if answer is None:
+            whole = connection.receive()
+            if whole is None:
                 continue
-            answers.append((connection.message, answer))
+            answers.append((connection.message, whole))
             if not waiting:
                 selector.unregister(connection.socket)
                 continue

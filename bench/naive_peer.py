@@ -129,14 +129,16 @@ def application(peer):
 
 def main():
     arguments = argparse.ArgumentParser(description="the naive peer of bench/naive.py, which starts it")
-    arguments.add_argument("--storage", choices=("rows", "gridpost"), required=True)
+    arguments.add_argument("--storage", choices=("rows", "gridpost", "blocks"), required=True)
     arguments.add_argument("--folder", type=Path, required=True, help="holds enrolled.json, bus.key, bus.pem")
     chosen = arguments.parse_args()
     folder = chosen.folder
     enrolled = json.loads((folder / "enrolled.json").read_text())
+    import peer_blocks
     import peer_storage
 
-    storage = peer_storage.STORAGES[chosen.storage](folder, enrolled, reactor)
+    storages = {**peer_storage.STORAGES, "blocks": peer_blocks.BlockStore}
+    storage = storages[chosen.storage](folder, enrolled, reactor)
     key = load_pem_private_key((folder / "bus.key").read_bytes(), password=None)
     make_receipt = ReceiptMaker(key, (folder / "bus.pem").read_text())
     resource = TwistedWebResource(application(Peer(enrolled, storage, make_receipt)), max_content_length=8 << 20)

@@ -16,7 +16,7 @@ from gridpost.model import Block, Channel, ChannelKey, Counts, Entry, Quality, R
 AHEAD_S = 60
 
 
-class _Channels:
+class Channels:
     """Who may say what: (sender, usage point, meter, stream, reading type) -> id, interval, zone, valid from."""
 
     def __init__(self, rows):
@@ -75,7 +75,7 @@ class RowStore:
                 key = (device["serial"], *channel["key"])
                 rules = (channel["interval_s"], channel["zone"], channel["valid_from_utc"])
                 rows.append((key, len(rows) + 1, *rules))
-        self._channels = _Channels(rows)
+        self._channels = Channels(rows)
 
     def find(self, sender, message_id):
         query = "SELECT content_sha256, receipt FROM message WHERE message_id = ? AND sender = ?"
@@ -132,7 +132,7 @@ class GridpostStore:
             for held in self._store.add_ied(device["serial"], "revenue meter", b"0123456789", given):
                 rules = (held.interval_s, held.zone, held.valid_from_utc)
                 rows.append(((device["serial"], *held.key), held.id, *rules))
-        self._channels = _Channels(rows)
+        self._channels = Channels(rows)
 
     def find(self, sender, message_id):
         stored = self._store.find(sender, message_id)

@@ -26,6 +26,16 @@ def _digest(raw, whole_body):
 
 
 def ours(ca_pem):
+    """A checker of Gridpost's receipts, for messages whose values are all new."""
+    return _ours(ca_pem, lambda message, counts: counts == (message.values, 0, 0))
+
+
+def genuine(ca_pem):
+    """A checker of Gridpost's receipts, whatever was on file before."""
+    return _ours(ca_pem, lambda message, counts: sum(counts) == message.values)
+
+
+def _ours(ca_pem, is_count):
     ca = x509.load_pem_x509_certificate(ca_pem.read_bytes()).public_bytes(Encoding.DER)
 
     def check(message, body):
@@ -37,7 +47,7 @@ def ours(ca_pem):
             return "not a receipt of this message"
         if receipt.content_digest != _digest(message.raw, whole_body=False):
             return "of other content"
-        return "" if receipt.counts == (message.values, 0, 0) else f"counts {receipt.counts}"
+        return "" if is_count(message, receipt.counts) else f"counts {receipt.counts}"
 
     return check
 

@@ -44,6 +44,27 @@ def cores():
     return Cores(*allowed[:2]) if len(allowed) > 1 else Cores(None, None)
 
 
+def family(pid):
+    """Return `pid` and the processes it started, and theirs."""
+    children = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(file.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended meanwhile
+        children.setdefault(parent, []).append(int(file.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, ())
+    return found
+
+
+def cpu_s(pid):
+    """Return the processor seconds of one process, all threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Server:
     """A server process that has printed its address; stopped (SIGSTOP) until `awake`."""
 
@@ -59,22 +80,30 @@ class Server:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"{name} ended as it started; its message is above")
-        self.url = json.loads(line)["addresses"][0]
-        host, _, port = self.url.removeprefix("http://").rpartition(":")
-        self.address = (host, int(port))
+        urls = json.loads(line)["addresses"]
+        self.url = urls[0]
+        self.address, self.tls_address = _address(urls[0]), _address(urls[-1])
 
     def sleep(self):
         """Hold it still: another server has its core now."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def wake(self):
         """Let it run."""
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number):
+        for pid in () if self._process.poll() is not None else family(self._process.pid):
+            os.kill(pid, number)
 
     def cpu_s(self):
-        """Return the processor seconds it has used, all threads, user and system."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the processor seconds it has used, all processes and threads, user and system."""
+        return sum(map(cpu_s, family(self._process.pid)))
+
+    def memory_bytes(self):
+        """Return the memory its processes hold (resident, shared pages counted in each)."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in family(self._process.pid))
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def settle(self, most_s):
         """Wait until it uses under a tenth of its core, at most `most_s`; return whether it came to rest."""
@@ -98,6 +127,20 @@ class Server:
         self._process.stdout.close()
 
 
+def _address(url):
+    host, _, port = url.rpartition("//")[2].rpartition(":")
+    return host, int(port)
+
+
+class Bus(NamedTuple):
+    """How a Gridpost is started besides its defaults; a database is a URL, none is a file."""
+
+    mv90: bool = False
+    database: str = ""
+    processes: int = 1
+    https: bool = False
+
+
 def _program(name):
     found = Path(sys.executable).with_name(name)
     if not found.exists():
@@ -111,14 +154,9 @@ def _gridpost(*arguments):
     return json.loads(done.stdout)
 
 
-def start_ours(folder, devices, core, mv90):
+def start_ours(folder, devices, core, bus):
     """gridpost init, ied add and serve, and the devices' enrolment over EST; sets each device's signer."""
-    config = Path(_gridpost("init", folder, "--http", "127.0.0.1:0")["config"])
-    text = config.read_text()
-    text = text.replace("# body_limit = 1048576", f"body_limit = {BODY_LIMIT}")
-    if not mv90:
-        text = text.replace("# enabled = true", "enabled = false")
-    config.write_text(text)
+    config = init_ours(folder, bus)
 
     def add(device):
         file = folder / f"{device.serial}.csv"
@@ -130,7 +168,7 @@ def start_ours(folder, devices, core, mv90):
 
     with ThreadPoolExecutor(2) as pool:
         codes = list(pool.map(add, devices))
-    server = Server("gridpost", [_program("gridpost"), "serve", "--config", config, "--json"], core)
+    server = serve_ours(config, core, bus)
     try:
         for device, code in zip(devices, codes, strict=True):
             device.signer = _enrol(server.url, device, enrolment.parse_code(code))
@@ -138,6 +176,27 @@ def start_ours(folder, devices, core, mv90):
         server.stop()
         raise
     return server
+
+
+def init_ours(folder, bus):
+    """gridpost init with the settings of `bus`; return the path of gridpost.toml."""
+    database = ("--database", bus.database) if bus.database else ()
+    config = Path(_gridpost("init", folder, "--http", "127.0.0.1:0", *database)["config"])
+    text = config.read_text().replace("# body_limit = 1048576", f"body_limit = {BODY_LIMIT}")
+    if not bus.mv90:
+        text = text.replace("# enabled = true", "enabled = false")
+    if bus.https:
+        _write_identity(folder, "tls")
+        lines = 'https = "127.0.0.1:0"\ntls_certificate = "tls.pem"\ntls_key = "tls.key"\n'
+        text = text.replace("[listen]\n", f"[listen]\n{lines}")
+    config.write_text(text)
+    return config
+
+
+def serve_ours(config, core, bus):
+    """gridpost serve."""
+    processes = ("--processes", bus.processes) if bus.processes > 1 else ()
+    return Server("gridpost", [_program("gridpost"), "serve", "--config", config, "--json", *processes], core)
 
 
 def _enrol(url, device, code):
@@ -155,11 +214,23 @@ def _enrol(url, device, code):
 
 def start_peer(name, storage, folder, devices, core):
     """The naive peer in the bench's environment, knowing the same devices."""
+    fill_peer_folder(folder, devices)
+    command = [peer_python(), HERE / "naive_peer.py", "--storage", storage, "--folder", folder]
+    return Server(name, command, core)
+
+
+def base64_text(data):
+    """Return base64 as text."""
+    return base64.b64encode(data).decode()
+
+
+def fill_peer_folder(folder, devices):
+    """Make a peer's folder: enrolled.json with the devices and their channels, bus.key and bus.pem for its receipts."""
     folder.mkdir()
     enrolled = [
         {
             "serial": device.serial,
-            "certificate": base64.b64encode(device.signer.certificate).decode(),
+            "certificate": base64_text(device.signer.certificate),
             "channels": [
                 {"key": one.key, "unit": one.unit, "interval_s": one.interval_s, "zone": one.zone,
                  "valid_from_utc": one.valid_from_utc} for one in device.channels
@@ -168,14 +239,17 @@ def start_peer(name, storage, folder, devices, core):
         for device in devices
     ]  # fmt: skip
     (folder / "enrolled.json").write_text(json.dumps(enrolled))
+    _write_identity(folder, "bus")
+
+
+def _write_identity(folder, name):
+    """Write a new P-256 key and a certificate for it, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     bus = x509.load_der_x509_certificate(ThrowawayCA("bench").issue_bus(key=key).certificate)
-    (folder / "bus.pem").write_bytes(bus.public_bytes(PEM))
-    (folder / "bus.key").write_bytes(
+    (folder / f"{name}.pem").write_bytes(bus.public_bytes(PEM))
+    (folder / f"{name}.key").write_bytes(
         key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    command = [peer_python(), HERE / "naive_peer.py", "--storage", storage, "--folder", folder]
-    return Server(name, command, core)
 
 
 def peer_python():

@@ -4,7 +4,7 @@ A device's messages move forward in time, as a spool's do, on the grid of UTC+10
 the devices of others have it; Gridpost's own sign with P-256. Nothing here is timed.
 """
 
-import os
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -56,27 +56,40 @@ class Message:
     raw: bytes = field(repr=False)
 
 
+_random = random.Random()
+
+
+def seed(number):
+    """Make ids and values those of `number`; keys and times are always new."""
+    _random.seed(number)
+
+
 def make_devices(count):
     """Return `count` devices with keys of their own."""
     with ThreadPoolExecutor(2) as pool:
         keys = list(pool.map(lambda _: rsa.generate_private_key(65537, 2048), range(count)))
-    return [Device(f"BENCH-{number:03d}", key, _channels(number)) for number, key in enumerate(keys, 1)]
+    return [
+        Device(f"BENCH-{number:03d}", key, channels(f"UP{number:05d}", f"M{number:05d}"))
+        for number, key in enumerate(keys, 1)
+    ]
 
 
-def _channels(number):
-    meter = f"M{number:05d}"
+def channels(usage_point, meter):
+    """Return a meter's four channels."""
     return tuple(
-        Channel(ChannelKey(f"UP{number:05d}", meter, stream, kind), unit, INTERVAL_S, ZONE)
+        Channel(ChannelKey(usage_point, meter, stream, kind), unit, INTERVAL_S, ZONE)
         for stream, kind, unit in READING_TYPES
     )
 
 
 def batch(devices, intervals, count):
     """Return `count` new messages, the devices in turn, sealed now."""
-    return [_message(devices[number % len(devices)], intervals, number) for number in range(count)]
+    first = _random.randrange(1 << 16)
+    return [message(devices[number % len(devices)], intervals, first + number) for number in range(count)]
 
 
-def _message(device, intervals, seed):
+def message(device, intervals, seed):
+    """Return the device's next message, sealed now; its values follow from `seed`."""
     start = device.next_utc
     if intervals * INTERVAL_S >= DAY_S:  # whole days, as a daily push has
         start += -(start + ZONE_S) % DAY_S
@@ -89,7 +102,7 @@ def _message(device, intervals, seed):
         for place, channel in enumerate(device.channels)
     )
     now = time.time_ns() // 1_000_000
-    header = Header("created", "MeterReadings", now, device.serial, _uuid7(now), sequence=device.sequence)
+    header = Header("created", "MeterReadings", now, device.serial, uuid7(now, _random), sequence=device.sequence)
     payload = messages.encode(CreatedMeterReadings(header, Readings(blocks)))
     return Message(header.message_id, intervals * len(blocks), exchange.seal(payload, device.signer, now))
 
@@ -99,8 +112,8 @@ def _values(seed, count):
     return tuple(f"{number // 1000}.{number % 1000:03d}" for number in numbers)
 
 
-def _uuid7(utc_ms):
-    """UUID version 7, RFC 9562 section 5.7: time-ordered, as our devices' ids are."""
-    random = int.from_bytes(os.urandom(10)) & ~(0xF << 76) & ~(0x3 << 62)
-    text = f"{(utc_ms << 80) | (0x7 << 76) | random | (0x2 << 62):032x}"
+def uuid7(utc_ms, source):
+    """UUID version 7, RFC 9562 section 5.7: time-ordered, as our devices' ids are; `source` is a random.Random."""
+    noise = source.getrandbits(80) & ~(0xF << 76) & ~(0x3 << 62)
+    text = f"{(utc_ms << 80) | (0x7 << 76) | noise | (0x2 << 62):032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
