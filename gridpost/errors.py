@@ -146,7 +146,7 @@ class SchemaInvalid(PeerFault):
 
 
 class HeaderIncomplete(PeerFault):
-    """Header lacks Source, MessageID or Timestamp, or one of them has no usable form."""
+    """Header lacks Source, MessageID or Timestamp, or one of them has no usable form, or Context is not PRODUCTION."""
 
     code = "header-incomplete"
 

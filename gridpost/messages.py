@@ -44,7 +44,8 @@ __all__ = ["MESSAGES", "decode", "decode_meter_readings", "encode", "encode_mete
 
 MAX_MESSAGE_ID = 64
 _DOCUMENT_BYTES = 256 << 20
-_READ = ("sequence", "lastReceipt")
+_READ = frozenset(("sequence", "lastReceipt"))
+_IN_USE = "PRODUCTION"  # Context: none means this; test readings must never reach a bill
 _STREAM_NAME_TYPE = "channel"
 _M = f"{{{ns.METER_READINGS}}}"
 _E = f"{{{ns.END_DEVICE_EVENTS}}}"
@@ -109,6 +110,10 @@ def decode_header(element: Element, noun: str, verb: str) -> Header:
         if len(item) > 1
     ]
     properties = dict(stated)
+    if sum(name in _READ for name, _ in stated) > len(_READ & properties.keys()):
+        raise HeaderIncomplete(f"Header/Property {' or '.join(sorted(_READ))} stands twice")
+    if texts.get(f"{_H}Context", _IN_USE) != _IN_USE:
+        raise HeaderIncomplete(f"Header/Context is {texts[f'{_H}Context']}: only {_IN_USE} readings are taken here")
     if (texts[f"{_H}Verb"], texts[f"{_H}Noun"]) != (verb, noun):
         raise HeaderIncomplete(f"Header says {texts[f'{_H}Verb']} {texts[f'{_H}Noun']}; expected {verb} {noun}")
     return Header(

@@ -38,6 +38,7 @@ from .audit import Audit
 T = TypeVar("T")
 _DEFAULT_NOUN = "MeterReadings"
 SEQUENCES_KEPT = 32  # of each sender; a copied spool uses its numbers within a few messages of the original
+SENDERS_KEPT = 20_000  # those heard of first are forgotten
 UNABLE_MS = 30_000  # as long as Retry-After asks devices to wait
 
 
@@ -95,8 +96,9 @@ class Sequences:
             return ""
         seen = self._seen.setdefault(sender, {})
         first = seen.setdefault(sequence, message_id)
-        if len(seen) > SEQUENCES_KEPT:
-            del seen[next(iter(seen))]
+        for kept, most in ((seen, SEQUENCES_KEPT), (self._seen, SENDERS_KEPT)):
+            if len(kept) > most:
+                del kept[next(iter(kept))]
         return "" if first == message_id else first
 
 

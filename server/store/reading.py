@@ -42,6 +42,7 @@ from .tables import (
 
 _CHUNK = 500
 SETTLED_MS = 60_000
+ENROLMENTS = 20_000  # kept in memory, some 3 kB each: a bus with a million IEDs asks the store for the others
 
 _FIND = f"SELECT content_sha256, receipt FROM {entry.name} WHERE message_id = ? AND sender = ?"
 _CERTIFICATE = (
@@ -90,6 +91,7 @@ _SPANS = (
     .order_by(interval_block.c.channel_id, interval_block.c.first_interval_end_utc)
 )
 _CHANNELS = select(channel).order_by(channel.c.id)
+_CHANNELS_OF = _CHANNELS.where(channel.c.serial == bindparam("serial"))
 
 
 class Reading:
@@ -135,9 +137,11 @@ class Reading:
             row = connection.execute(_CERTIFICATE, {"sha256": certificate_sha256}).one_or_none()
             if row is None:
                 return None  # not cached: strangers must not fill our memory
-            channels = tuple(self.channels(sender=row.serial))
+            channels = tuple(map(channel_of, connection.execute(_CHANNELS_OF, {"serial": row.serial})))
             found = Enrolment(row.serial, row.der, row.revoked_at_utc_ms, channels, _conditions(row))
             self._enrolments[certificate_sha256] = found
+            if len(self._enrolments) > ENROLMENTS:
+                del self._enrolments[next(iter(self._enrolments))]
             return found
 
     def _drop_stale(self, connection: Connection) -> None:

@@ -152,6 +152,7 @@ _HEADER = (
     "<h:Verb>created</h:Verb><h:Noun>MeterReadings</h:Noun><h:Timestamp>2026-01-01T01:00:00+01:00</h:Timestamp>"
     "<h:Source> IED1 </h:Source><h:MessageID>m 1</h:MessageID>"
 )
+_SEQUENCE = "<h:Property><h:Name>sequence</h:Name><h:Value>{}</h:Value></h:Property>"
 
 
 def written(content: str, header: str = _HEADER) -> bytes:
@@ -301,12 +302,21 @@ def test_a_register_reading_needs_its_value():
             "</h:MessageID>",
             f"</h:MessageID><h:Property><h:Name>sequence</h:Name><h:Value>{'1' * 19}</h:Value></h:Property>",
         ),
+        ("</h:MessageID>", "</h:MessageID>" + _SEQUENCE.format(7) + _SEQUENCE.format(7)),
+        ("</h:MessageID>", "</h:MessageID>" + _SEQUENCE.format(7) + _SEQUENCE.format(8)),
+        ("</h:Noun>", "</h:Noun><h:Context>TESTING</h:Context>"),
+        ("</h:Noun>", "</h:Noun><h:Context>TRAINING</h:Context>"),
     ],
 )
 def test_a_header_without_what_we_need_is_refused(old, new):
     assert old in _HEADER
     with pytest.raises(HeaderIncomplete):
         decoded(written("", _HEADER.replace(old, new)))
+
+
+def test_production_may_be_said():
+    stated = _HEADER.replace("</h:Noun>", "</h:Noun><h:Context>PRODUCTION</h:Context>")
+    assert decoded(written("", stated)) == decoded(written("", _HEADER))
 
 
 def test_foreign_properties_and_extensions_are_passed_over():

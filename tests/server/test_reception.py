@@ -13,7 +13,7 @@ from time import monotonic
 import pytest
 from cryptography.hazmat.primitives import serialization
 from gridpost.server.enrolment import Subject
-from gridpost.server.reception import SEQUENCES_KEPT, Sequences
+from gridpost.server.reception import SENDERS_KEPT, SEQUENCES_KEPT, Sequences
 from gridpost.server.store import open_store
 from gridpost.server.worker import IN_REACTOR_BYTES, RESTS, Aside, ReactorWorker
 from lxml import etree
@@ -195,6 +195,13 @@ def test_of_each_sender_the_last_sequences_are_kept_only():
     assert seen.reused("IED-1", 1, "copy") == "m-1"
     assert seen.reused("IED-2", 1, "own") == ""
     assert seen.reused("IED-1", 0, "late") == "", "forgotten"
+
+
+def test_of_very_many_senders_those_heard_of_first_are_forgotten():
+    seen = Sequences()
+    assert all(seen.reused(f"IED-{number}", 1, "m") == "" for number in range(SENDERS_KEPT + 1))
+    assert seen.reused("IED-1", 1, "copy") == "m"
+    assert seen.reused("IED-0", 1, "late") == "", "forgotten"
 
 
 def test_two_ieds_may_use_one_message_id(post_office, meter):
