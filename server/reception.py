@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gridpost import answers, exchange, messages, schemas
 from gridpost.check import Transport, check, check_moment
@@ -96,10 +96,14 @@ class Sequences:
             return ""
         seen = self._seen.setdefault(sender, {})
         first = seen.setdefault(sequence, message_id)
-        for kept, most in ((seen, SEQUENCES_KEPT), (self._seen, SENDERS_KEPT)):
-            if len(kept) > most:
-                del kept[next(iter(kept))]
+        _forget_first(seen, SEQUENCES_KEPT)
+        _forget_first(self._seen, SENDERS_KEPT)
         return "" if first == message_id else first
+
+
+def _forget_first(kept: dict[Any, Any], most: int) -> None:
+    if len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 class Reception:
