@@ -15,6 +15,7 @@ Judged from outside, by SQL and with the hashing of RFC 9162 written a second ti
 
 - lost, double, wrong: of the messages and of each of their values, everything having been acknowledged in the end;
 - phantom: an entry that nobody sent or whose content nobody sent, a value of an interval that nobody sent;
+- surprise: a traceback in what the bus wrote to standard error;
 - receipts: all answers to a message the same bytes, which are those on file, with their place and the root before it;
 - recovery: from the kill, for a bus that was killed while it started from that second one, to the first answer to
   something sent after it; without the time in which this campaign's own clock-watching thread stood still.
@@ -289,6 +290,8 @@ def _run(bus: LiveBus, traffic: SomeAgain, plan: Plan, outcome: Outcome) -> None
             outcome.problem(f"the bus did not end well: {bus.errors()[-300:]}")
     finally:
         killer.sweep()
+    if "Traceback" in bus.errors():
+        outcome.problem(f"the bus was surprised: {bus.errors()[-600:]}")
     _judge_recoveries(killer.recoveries_s, plan, outcome)
     outcome.slowest_return_s = slowest_return_s(bus)
 
