@@ -36,8 +36,11 @@ class Directory:
         check_name(name)
         target = self._folder / name
         try:
-            self._folder.mkdir(exist_ok=True)
+            _make(self._folder)
             if _stands(target, content):
+                # By a run that may have ended before its syncs did: who hears that it is delivered lets go of it.
+                _sync(target)
+                _sync(self._folder)
                 return str(target)
             _put(target, content)
         except OSError as error:
@@ -68,8 +71,23 @@ def _stands(target: Path, content: bytes) -> bool:
     raise AlreadyExists(f"{target} is there with other content")
 
 
+def _make(folder: Path) -> None:
+    """Make the directory, when missing, and have its name on disk, or not at all."""
+    if folder.is_dir():
+        return
+    folder.mkdir()
+    try:
+        _sync(folder.parent)
+    except OSError:
+        folder.rmdir()
+        raise
+
+
 def _put(target: Path, content: bytes) -> None:
-    """Write, sync, rename, sync the directory: after a crash the name shows the whole file or nothing."""
+    """Write, sync, rename, sync the directory: after a crash the name shows the whole file or nothing.
+
+    A sync that fails may have dropped what it should have kept, and a second one would not say so: all is done anew.
+    """
     temporary = target.with_name(f".{target.name}.part")
     temporary.unlink(missing_ok=True)  # left by a crash; O_EXCL below must not meet a planted link
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
@@ -82,8 +100,16 @@ def _put(target: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        _sync(target.parent)
+    except OSError:
+        target.unlink()
+        raise
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import threading
 from collections import Counter
@@ -70,6 +71,20 @@ class Audit:
 
 
 def open_audit(file: Path | None, clock: Clock) -> Audit:
-    """Open the audit log for appending; None is standard error."""
+    """Open the audit log for appending; None is standard error.
+
+    Half a line, left by a power cut, is ended first: what comes after it has lines of its own.
+    """
     stream = sys.stderr if file is None else file.open("a", encoding="utf-8", buffering=1)
+    if file is not None:
+        with contextlib.suppress(OSError):  # not readable, or no room: the first event tells, the bus goes on
+            stream.write("\n" * _ends_torn(file))
     return Audit(stream, clock)
+
+
+def _ends_torn(file: Path) -> bool:
+    if not file.is_file() or not file.stat().st_size:  # a pipe or a terminal has no end to look at
+        return False
+    with file.open("rb") as written:
+        written.seek(-1, os.SEEK_END)
+        return written.read(1) != b"\n"

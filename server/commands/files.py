@@ -58,6 +58,19 @@ def make_folder(folder: Path) -> None:
         raise FileUnwritable(f"{folder} cannot be made: {error.strerror or error}") from error
 
 
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on disk when this returns.
+
+    Raises:
+        OSError: they may not be.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _umask() -> int:
     # The only way to ask for it is to set it; a command has one thread.
     mask = os.umask(0)

@@ -14,6 +14,7 @@ from gridpost.errors import AlreadyExists
 from .. import config as configuration
 from ..enrolment import DeviceCA, make_ca, utc_now
 from ..store import create
+from .files import sync
 from .output import done, json_option, typed
 
 CONFIG = "gridpost.toml"
@@ -37,17 +38,23 @@ CONFIG = "gridpost.toml"
 def command(folder: Path, bus_id: str, database: str, http: str, as_json: bool) -> None:
     """Make FOLDER with gridpost.toml, a device CA, the bus's key and an empty database.
 
-    FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent.
+    FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent, and on disk when
+    this ends: its CA and key must outlive what is promised with them.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AlreadyExists(f"{folder} is no empty folder; choose a new one, nothing was changed")
+    made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".gridpost-", dir=folder.parent))
     try:
         _fill(work, configuration.Bus(bus_id, database), http)
         if folder.exists():
             folder.rmdir()
+        for path in (*work.iterdir(), work):
+            sync(path)
         work.rename(folder)
+        for path in (folder, *made):
+            sync(path.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
