@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import machine
@@ -31,6 +32,7 @@ ROUNDS, ROUND_S = 5, 4.0
 QUICK_ROUNDS, QUICK_S = 2, 1.5
 WARM_UP = {1: 200, 96: 60, 3360: 4}
 FEWEST = 4
+PROLOG = b'<?xml version="1.0" encoding="UTF-8"?>\n'  # no signature covers it; it is enough to make a layout another
 
 
 def main():
@@ -46,6 +48,7 @@ def main():
         result = {
             "quick": chosen.quick,
             "mv90": chosen.mv90,
+            "other_layout": chosen.other_layout,
             "machine": described,
             "connections": chosen.connections,
             "sizes": {},
@@ -69,6 +72,8 @@ def _arguments():
     parser.add_argument("--connections", type=int, default=CONNECTIONS, help=f"open at once (default {CONNECTIONS})")
     parser.add_argument("--no-mv90", dest="mv90", action="store_false",
                         help="switch Gridpost's billing files off, which the peer does not write")  # fmt: skip
+    parser.add_argument("--other-layout", action="store_true",
+                        help="messages as another maker's device might write them: Gridpost reads them by its reference")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the folder for temporary files")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
@@ -96,16 +101,21 @@ def _measure(size, devices, field, chosen, problems):
     counts = {}
     for name, turn in field.items():
         _say(f"{size} intervals: warming {name}")
-        messages = workload.batch(devices, size, WARM_UP.get(size, FEWEST))
+        messages = _batch(devices, size, WARM_UP.get(size, FEWEST), chosen)
         warmed = rounds.turn(*turn, messages, chosen.connections, problems)
         counts[name] = max(FEWEST, int(warmed["rate"] * chosen.seconds))
     found = {name: [] for name in field}
     for number in range(chosen.rounds):
         _say(f"{size} intervals: round {number + 1} of {chosen.rounds}, signing {max(counts.values())} messages")
-        messages = workload.batch(devices, size, max(counts.values()))
+        messages = _batch(devices, size, max(counts.values()), chosen)
         for name, turn in field.items():
             found[name].append(rounds.turn(*turn, messages[: counts[name]], chosen.connections, problems))
     return _summary(found)
+
+
+def _batch(devices, size, count, chosen):
+    messages = workload.batch(devices, size, count)
+    return [replace(one, raw=PROLOG + one.raw) for one in messages] if chosen.other_layout else messages
 
 
 def _summary(found):
@@ -130,6 +140,7 @@ def _print(result, as_json):
         print(json.dumps(result))
         return
     print(f"{machine.line(result['machine'])}; billing files {'on' if result['mv90'] else 'off'}; "
+          f"{'another' if result['other_layout'] else 'our'} layout; "
           f"{result['connections']} connections")  # fmt: skip
     rows = [rounds.HEAD]
     for size, servers_ in result["sizes"].items():
