@@ -73,7 +73,7 @@ def _arguments():
     parser.add_argument("--no-mv90", dest="mv90", action="store_false",
                         help="switch Gridpost's billing files off, which the peer does not write")  # fmt: skip
     parser.add_argument("--other-layout", action="store_true",
-                        help="messages as another maker's device might write them: Gridpost reads them by its reference")  # fmt: skip
+                        help="as another maker's device might write: Gridpost reads by its reference")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the folder for temporary files")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
