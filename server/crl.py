@@ -71,7 +71,7 @@ def load_ca(raw: bytes) -> x509.Certificate:
         wssecurity.accepted(ca.public_key())
         is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except wssecurity.UNREADABLE as error:
         raise FileInvalid(f"the CA's certificate cannot be read: {error}") from None
     except SignatureInvalid as error:
         raise FileInvalid(f"the CA's key is not accepted: {error.detail}") from None
@@ -93,7 +93,7 @@ def read(raw: bytes, ca: x509.Certificate, now_utc_ms: int) -> Crl:
         found = x509.load_pem_x509_crl(raw) if b"-----BEGIN" in raw else x509.load_der_x509_crl(raw)
         extensions = {one.oid: one for one in found.extensions}
         revoked = dict(_revoked(found))
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except wssecurity.UNREADABLE as error:
         raise FileInvalid(f"no list of revoked certificates: {error}") from None
     _check(found, ca)
     if ExtensionOID.CRL_NUMBER not in extensions or found.next_update_utc is None:

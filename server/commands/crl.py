@@ -14,13 +14,14 @@ from cryptography import x509
 from rich.console import Console
 from rich.table import Table
 
-from gridpost.errors import NotFound
+from gridpost.errors import FileInvalid, NotFound
 from gridpost.units import format_utc_ms
 
 from .. import config as configuration
 from .. import crl, trust_keeper
 from ..config import Config
 from ..enrolment import DeviceCA
+from ..identity import load_ca
 from ..store import Crl, SqlStore
 from .files import write_whole
 from .output import config_option, done, json_option, now_utc_ms, opened
@@ -54,7 +55,7 @@ def issue(config_file: Path, as_json: bool) -> None:
 def import_(file: Path, ca_file: Path, config_file: Path, as_json: bool) -> None:
     """Take a foreign CA's list in FILE (PEM or DER) and apply it to the keys which that CA certified."""
     config, now = configuration.load(config_file), now_utc_ms()
-    found = crl.read(file.read_bytes(), crl.load_ca(ca_file.read_bytes()), now)
+    found = crl.read(file.read_bytes(), foreign_ca(config, ca_file), now)
     with opened(config) as store:
         changes = store.import_crl(found)
     changed = [{"serial": serial, "key": sha256.hex(), "revoked": gone} for serial, sha256, gone in changes]
@@ -92,6 +93,18 @@ def write_(out: Path, config_file: Path, as_json: bool) -> None:
         raise NotFound("there is no list yet; `gridpost crl issue` makes one")
     write_whole(out, der)
     done(as_json, {"out": str(out), "bytes": len(der)}, f"{out}: {len(der)} bytes")
+
+
+def foreign_ca(config: Config, file: Path) -> x509.Certificate:
+    """Read a foreign CA's certificate.
+
+    Raises:
+        FileInvalid: it is none, or this bus's own.
+    """
+    ca = crl.load_ca(file.read_bytes())
+    if ca == load_ca(config):
+        raise FileInvalid(f"{file} is this bus's own CA: its list is made here, its keys come from requests")
+    return ca
 
 
 def issued(config: Config, store: SqlStore) -> int | None:

@@ -26,7 +26,7 @@ from .. import config as configuration
 from .. import crl as lists
 from ..enrolment import DeviceCA, Subject, foreign_key, requested_key
 from ..store import CertificateStatus, IedStatus, NewKey, SqlStore
-from .crl import issued
+from .crl import foreign_ca, issued
 from .files import write_whole
 from .output import config_option, done, json_option, now_utc_ms, opened, typed
 
@@ -105,7 +105,7 @@ def add(serial: str, config_file: Path, as_json: bool, **options: Any) -> None:
             certificate = ca.issue(Subject(serial, 0, days=config.trust.device_days), key, moment)
             new = NewKey(certificate.public_bytes(_DER), options["name"], rights)
         else:
-            issuer = lists.load_ca(options["ca_file"].read_bytes())
+            issuer = foreign_ca(config, options["ca_file"])
             new = _foreign(store, serial, (options["certificate"].read_bytes(), issuer), now)
             new = new._replace(name=options["name"], rights=rights)
         digest = store.add_key(serial, new)

@@ -20,6 +20,7 @@ from gridpost.errors import AlreadyExists, EnrolmentRefused, FileInvalid, Item, 
 from gridpost.model import Channel, ChannelKey, Position, ReadingType
 from gridpost.ports import Clock
 from gridpost.units import seconds_of
+from gridpost.wssecurity import UNREADABLE
 
 from .channel_rules import Owned, check_set, clashes, place, same_row
 from .engine import Dialect, told
@@ -213,7 +214,7 @@ def certificate_row(serial: str, der: bytes, csr_sha256: bytes, now_utc_ms: int)
 def _not_after_utc_ms(der: bytes) -> int:
     try:
         return seconds_of(x509.load_der_x509_certificate(der).not_valid_after_utc) * 1000
-    except ValueError:
+    except UNREADABLE:
         return 0  # no certificate; nothing verifies with it
 
 
