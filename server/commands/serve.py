@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -48,7 +49,7 @@ def _several(config: Config, as_json: bool) -> int:
 
     def run(child: Child) -> int:
         try:
-            return _serve(child.config, lambda _: os.write(child.listening, b"."), child.parent)
+            return _serve(child.config, lambda _: _tell(child.listening), child.parent)
         except GridpostError as error:
             report(error)
             return 1
@@ -58,6 +59,11 @@ def _several(config: Config, as_json: bool) -> int:
 
     audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, now_utc_ms)
     return Processes(config, run, told, audit).serve()
+
+
+def _tell(listening: int) -> None:
+    with suppress(BrokenPipeError):  # the parent is gone already; `_follow` ends this process
+        os.write(listening, b".")
 
 
 def _serve(config: Config, told: Callable[[Sequence[str]], Any], parent: int | None = None) -> int:
@@ -84,7 +90,12 @@ def _serve(config: Config, told: Callable[[Sequence[str]], Any], parent: int | N
 def _follow(reactor: Any, parent: int) -> None:
     """Stop when the parent is gone: its end of the pipe is then closed, whatever it died of."""
     os.read(parent, 1)
-    _call(reactor, lambda: reactor.stop() if reactor.running else None)
+    _call(reactor, _stop, reactor)
+
+
+def _stop(reactor: Any) -> None:
+    with suppress(error.ReactorNotRunning):  # it stops already
+        reactor.stop()
 
 
 def _run(reactor: Any, bus: Any, failed: list[GridpostError], told: Callable[[Sequence[str]], Any]) -> None:
