@@ -33,7 +33,7 @@ from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
 from .keys import NewKey, Renewal
 from .missing import Missing, Quote
-from .outbox import DeadLetter, ReaderStatus, Status
+from .outbox import DeadLetter, ReaderStatus, Status, Tallies
 from .reading import Reading
 from .revocations import Alarms, Crl, Ending, Revocations, Revoked, add_alarms
 from .writer import OnFatal, Writer
@@ -54,6 +54,7 @@ __all__ = [
     "Revoked",
     "SqlStore",
     "Status",
+    "Tallies",
     "create",
     "open_store",
 ]
@@ -281,6 +282,17 @@ class SqlStore(Reading, Revocations, Archive):
         """Return what was given up, oldest first."""
         with self.connection() as connection:
             return outbox.dead_letters(connection)
+
+    def tallies(self) -> Tallies:
+        """Return the counts of the partition this process writes; only for one that serves."""
+        assert self._hold is not None
+        with self.connection() as connection:
+            return outbox.tallies(connection, self._hold.partition)
+
+    @property
+    def writer(self) -> Writer | None:
+        """What writes this process's partition: how much waits, how large its groups are, how long a commit takes."""
+        return self._writer
 
     def status(self) -> Status:
         """Return the store's counts and each reader's place."""

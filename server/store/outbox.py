@@ -71,6 +71,18 @@ class Status:
     readers: tuple[ReaderStatus, ...]
 
 
+class Tallies(NamedTuple):
+    """What one partition of the log holds."""
+
+    partition: int
+    entries: int
+    interval_values: int
+    conflicts: int
+    gaps: int
+    register_readings: int
+    events: int
+
+
 def version_text(version: DataVersion) -> str:
     """Return a data version as JSON text, partitions ascending."""
     return json.dumps({str(number): version[number] for number in sorted(version)})
@@ -183,6 +195,13 @@ def status(connection: Connection) -> Status:
         refusals={row[0]: row[1] for row in refusals},
         readers=_readers(connection, counts),
     )
+
+
+def tallies(connection: Connection, number: int) -> Tallies:
+    """Return one partition's counts."""
+    kept = [partition.c[name] for name in Tallies._fields[2:]]
+    row = connection.execute(select(*kept).where(partition.c.partition == number)).one()
+    return Tallies(number, entry_count(connection, number), *row)
 
 
 def _readers(connection: Connection, counts: Mapping[int, int]) -> tuple[ReaderStatus, ...]:

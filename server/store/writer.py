@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select, update
@@ -25,6 +26,7 @@ from gridpost.log import Head
 from gridpost.model import Entry, Rows
 from gridpost.ports import Clock, MakeReceipt
 
+from ..figures import SIZES, TIMES_US, Distribution
 from .engine import Dialect, Hold, TooSlow, Verdict
 from .group import Answer, Request, Target, Tenure, channels_of, fenced, write_group
 from .on_file import load_head
@@ -90,6 +92,10 @@ class WorkQueue:
                 group.append(self._pop(item))
             return group
 
+    def waiting(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """Take nothing more; what waits is still handed out."""
         with self._changed:
@@ -112,6 +118,7 @@ class Writer:
         self._queue = WorkQueue()
         self._poison: BaseException | None = None
         self._head: Head | None
+        self.groups, self.commits_us = Distribution(SIZES), Distribution(TIMES_US)
         with hold.transaction() as connection:
             self._tenure = _take_over(connection, hold, clock())
             self._head = load_head(connection, hold.partition)
@@ -131,6 +138,10 @@ class Writer:
         """
         future: Future[T] = Future()
         return self._queued(Job(work, future), future)
+
+    def waiting(self) -> int:
+        """Return how many entries and jobs are queued, those in the present transaction left out."""
+        return self._queue.waiting()
 
     def is_healthy(self) -> bool:
         """Tell whether the writer takes work: the store has not failed."""
@@ -177,7 +188,10 @@ class Writer:
             written = write_group(Target(connection, self._dialect.insert, self._tenure), head, now, requests)
             if self._clock() - now > LONGEST_MS:
                 raise TooSlow("the store took too long to write a group")
-            return written
+            began_ns = monotonic_ns()
+        self.commits_us.note((monotonic_ns() - began_ns) // 1000)
+        self.groups.note(len(requests))
+        return written
 
     def _failed(self, requests: Sequence[Request], problem: Exception, tries: int) -> None:
         self._head = None  # whether an erring commit took is for the store to say, not for us to remember
