@@ -112,7 +112,7 @@ class HttpLimits:
     write_s: float = 30.0
     linger_s: float = 2.0
     ahead: int = 65536
-    held: int = 32 * 1024 * 1024
+    held: int = 16 * 1024 * 1024
     connections: int = 10_000
     connections_per_peer: int = 256
 

@@ -2,7 +2,7 @@
 
     tests/campaigns/slow.py [--connections 1000] [--seconds 75] [--rate 20] [--post-mb 300] [--only REGEX] [--keep DIR]
                             [--seed 1] [--head-s 10] [--body-s 30] [--p99-ms 250] [--json]
-                            [--sabotage no-deadlines|no-size-limit|no-message-limits]
+                            [--sabotage no-deadlines|no-size-limit]
 
 Against the real `gridpost serve` with its default settings, on HTTP and HTTPS:
 

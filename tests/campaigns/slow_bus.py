@@ -16,8 +16,6 @@ from gridpost.server.cli import main
 from gridpost.server.transports import device_http
 from gridpost.server.transports.http_values import HttpLimits
 
-from gridpost.envelope import Limits
-
 
 def _no_deadlines() -> None:
     device_http.DeviceHttpProtocol._allowed_s = lambda self: float("inf")
@@ -27,15 +25,9 @@ def _no_size_limit() -> None:
     device_http.check_route = lambda head, route, limits: None
 
 
-def _no_message_limits() -> None:
-    boundless = Limits(less_than=1 << 60, equals=1 << 60, depth=250, attributes=1 << 60, namespaces=1 << 60)
-    app.DEVICE_LIMITS = boundless
-
-
 SABOTAGES: Mapping[str, Callable[[], None]] = {
     "no-deadlines": _no_deadlines,
     "no-size-limit": _no_size_limit,
-    "no-message-limits": _no_message_limits,
 }
 
 

@@ -105,6 +105,7 @@ class Slow:
         self._socket, self.open = None, False
         self.cuts += 1
         self.longest_s = max(self.longest_s, time.monotonic() - self._since)
+        self._connect()
 
     @property
     def age_s(self) -> float:
