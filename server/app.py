@@ -15,12 +15,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from cryptography import x509
-from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -37,13 +34,16 @@ from .audit import Audit, open_audit
 from .clock import WatchedClock
 from .config import Config, host_port
 from .day_files import DayFiles
-from .enrolment import DeviceCA, Est, utc_now
+from .enrolment import DeviceCA, Est, ends_utc_ms, utc_now
+from .figures import TIMES_US, Distribution
 from .heads import Author, HeadPublisher
 from .identity import load_signer
+from .metrics import LOOKED_S, Metrics, Sources
 from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
+from .tls import load_tls
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
@@ -56,6 +56,7 @@ REFUSALS_FLUSH_S = 5  # decision 8
 HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
 TRUST_LOOKED_S = 60  # and whether a certificate ends or a list of revoked ones is due
 QUOTES_S = 5  # between two looks at what devices quote
+METRICS_CONNECTIONS = 32
 _log = Logger()
 
 
@@ -151,7 +152,7 @@ class Bus:
         self._parts, self._reactor = parts, reactor
         self._pool = ThreadPool(1, 1, "large messages")
         self._readers_pool = ThreadPool(1, 1, "readers")
-        self._factories: list[DeviceHttpFactory] = []
+        self._factories: dict[str, DeviceHttpFactory] = {}  # by scheme
         self._ports: list[Any] = []  # IListeningPort; zope's interfaces carry no self for mypy
         self._loops: list[LoopingCall] = []
         config = parts.config
@@ -161,7 +162,9 @@ class Bus:
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._est = Est(parts.ca, parts.store, utc_now, config.trust)
-        self._trust = TrustKeeper(parts.store, parts.ca, own_certificates(config, parts.signer, parts.ca), config.trust)
+        self._owns = own_certificates(config, parts.signer, parts.ca)
+        self._trust = TrustKeeper(parts.store, parts.ca, self._owns, config.trust)
+        self._answered_us = Distribution(TIMES_US)
         self._stopping = False
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
@@ -188,14 +191,15 @@ class Bus:
         addresses = []
         for scheme, address in (("http", listen.http), ("https", listen.https)):
             if address:
-                addresses.append(await self._listen(scheme, address))
+                addresses.append(await self._listen(scheme, self._endpoint(scheme, address), self._factory(scheme)))
+        metrics = await self._tell_metrics(self._parts.config.metrics.listen)
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
         self._every(TRUST_LOOKED_S, lambda: self._reading("trust", self._keep_trust), now=True)
         self._every(HEADS_LOOKED_S, self._publish_heads, now=True)
         self._every(QUOTES_S, lambda: self._reading("quoted-receipts", self._hold_quotes_against_the_log))
         if self._reader:
             self._every(self._parts.config.mv90.poll_s, lambda: self._reading("mv90", self._read_log))
-        self._parts.audit.event("started", addresses=" ".join(addresses))
+        self._parts.audit.event("started", addresses=" ".join(addresses), **metrics)
         return addresses
 
     async def stop(self) -> None:
@@ -204,7 +208,7 @@ class Bus:
         self._aside.hurry()
         for port in self._ports:
             await (port.stopListening() or succeed(None))
-        for factory in self._factories:
+        for factory in self._factories.values():
             await factory.stop()
         for loop in self._loops:
             running = loop.deferred if loop.running else None
@@ -218,33 +222,59 @@ class Bus:
         self._parts.audit.event("stopped")
         self._parts.store.close()
 
-    async def _listen(self, scheme: str, address: str) -> str:
+    async def _tell_metrics(self, address: str) -> dict[str, str]:
+        """Serve the metrics, if there is an address, on one of this process's own; return what to tell of it."""
+        if not address:
+            return {}
+        owns = {own.use: ends_utc_ms(own.der) for own in self._owns}
+        readers = [self._reader[0].name] if self._reader else []
+        metrics = Metrics(Sources(
+            self._parts.audit, self._parts.store, lambda: self._reception.received, self._connections,
+            self._is_healthy, self._answered_us, owns, readers,
+        ))  # fmt: skip
+        self._every(LOOKED_S, lambda: self._looked(metrics), now=True)
+        limits = HttpLimits(connections=METRICS_CONNECTIONS)
+        factory = DeviceHttpFactory(metrics.routes(), MonotonicTimer(self._reactor), limits, self._parts.audit.refused)
+        host, port = host_port(address)
+        kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
+        return {"metrics": await self._listen("metrics", kind(self._reactor, port, BACKLOG, host), factory)}
+
+    def _looked(self, metrics: Metrics) -> Deferred[None]:
+        looked = deferToThreadPool(self._reactor, self._readers_pool, metrics.look, self._parts.clock())
+        return looked.addErrback(lambda failure: _log.failure("metrics", failure=failure))  # a defect; again next time
+
+    def _connections(self) -> dict[str, int]:
+        return {name: len(factory.connections) for name, factory in self._factories.items() if name != "metrics"}
+
+    def _factory(self, scheme: str) -> DeviceHttpFactory:
         parts, listen = self._parts, self._parts.config.listen
         door = Door(
             self._reception, self._est, parts.audit, scheme, listen.public_url, self._is_healthy,
-            lambda work: deferToThreadPool(self._reactor, self._pool, work),
+            lambda work: deferToThreadPool(self._reactor, self._pool, work), self._answered_us,
         )  # fmt: skip
         limits = HttpLimits(
             body=listen.body_limit,
             connections=listen.connections,
             connections_per_peer=listen.connections_per_peer,
         )
-        factory = DeviceHttpFactory(door.routes(), MonotonicTimer(self._reactor), limits, parts.audit.refused)
+        return DeviceHttpFactory(door.routes(), MonotonicTimer(self._reactor), limits, parts.audit.refused)
+
+    async def _listen(self, name: str, endpoint: Any, factory: DeviceHttpFactory) -> str:
         try:
-            port = await self._endpoint(scheme, address).listen(factory)
+            port = await endpoint.listen(factory)
         except CannotListenError as error:
-            raise ConfigInvalid(f"cannot listen on {address}: {error.socketError}") from None
-        self._factories.append(factory)
+            raise ConfigInvalid(f"cannot listen on {error.interface}:{error.port}: {error.socketError}") from None
+        self._factories[name] = factory
         self._ports.append(port)
-        host = port.getHost()
+        host, scheme = port.getHost(), "https" if name == "https" else "http"
         return f"{scheme}://{f'[{host.host}]' if ':' in host.host else host.host}:{host.port}"
 
     def _endpoint(self, scheme: str, address: str) -> Any:
         host, port = host_port(address)
         if self._parts.config.bus.processes > 1:
-            return SharedPort(self._reactor, (host, port), _tls(self._parts.config) if scheme == "https" else None)
+            return SharedPort(self._reactor, (host, port), load_tls(self._parts.config) if scheme == "https" else None)
         if scheme == "https":
-            return SSL4ServerEndpoint(self._reactor, port, _tls(self._parts.config), BACKLOG, host)
+            return SSL4ServerEndpoint(self._reactor, port, load_tls(self._parts.config), BACKLOG, host)
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         return kind(self._reactor, port, BACKLOG, host)
 
@@ -324,33 +354,6 @@ class Bus:
                 audit.event("dead-letter", reader=deliveries.name, name=sent.name, reason=sent.reason)
             else:
                 audit.event("file-delivered", name=sent.name, place=sent.place)
-
-
-def _tls(config: Config) -> CertificateOptions:
-    """TLS 1.2 and later, with session tickets: resumption saves 40 % of a handshake (facts/http-listener.md)."""
-    try:
-        leaf, *chain = x509.load_pem_x509_certificates(config.path(config.listen.tls_certificate).read_bytes())
-        key = config.path(config.listen.tls_key).read_bytes()
-        options = CertificateOptions(
-            # A pass phrase, though an empty one: without it OpenSSL asks for one at the terminal.
-            privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, key, passphrase=b""),
-            certificate=crypto.X509.from_cryptography(leaf),
-            extraCertChain=[crypto.X509.from_cryptography(issuer) for issuer in chain],
-            raiseMinimumTo=TLSVersion.TLSv1_2,
-            enableSessionTickets=True,
-        )
-        options.getContext().check_privatekey()
-        options.getContext().set_alpn_select_callback(_http_1_1)
-    except OSError as error:
-        raise NotFound(f"the HTTPS certificate cannot be read: {error}") from None
-    except (ValueError, crypto.Error, SSL.Error) as error:
-        raise ConfigInvalid(f"the HTTPS certificate or its key cannot be used: {error}") from None
-    return options
-
-
-def _http_1_1(_: SSL.Connection, offered: list[bytes]) -> Any:
-    """Agree to HTTP/1.1 where it is offered (RFC 7301); Twisted's own choice would end the handshake."""
-    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 def _check_open_files(connections: int) -> None:

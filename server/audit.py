@@ -33,6 +33,8 @@ class Audit:
         self._clock = clock
         self._lock = threading.Lock()
         self._refused: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()  # by name, written or not, since this process started
+        self.refusals: Counter[str] = Counter()  # by code, since this process started
         self._strangers_lines = 0
 
     def event(self, event: str, /, **values: str | int | None) -> None:
@@ -40,6 +42,7 @@ class Audit:
         cut = {name: value[:LONGEST] if isinstance(value, str) else value for name, value in values.items()}
         line = json.dumps({"time": format_utc_ms(self._clock()), "event": event, **cut}, ensure_ascii=True)
         with self._lock:
+            self.events[event] += 1
             try:
                 self._stream.write(line + "\n")
                 self._stream.flush()
@@ -57,6 +60,7 @@ class Audit:
         those whose signature was not verified are counted only, so that they cannot fill the disk with our own words.
         """
         self._refused[code] += 1
+        self.refusals[code] += 1
         self._strangers_lines += not verified
         if verified or self._strangers_lines <= STRANGERS_LINES:
             self.event("refused", code=code, peer=peer, detail=detail, **values)

@@ -84,6 +84,16 @@ class Mv90:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """What is told to Prometheus; for those who run the bus, not for devices."""
+
+    listen: str = setting(
+        "",
+        "address and port of GET /metrics, such as 127.0.0.1:9464; further processes take the next ports; empty: none",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
 
@@ -94,6 +104,7 @@ class Config:
     trust: Trust = Trust()
     log: Log = Log()
     mv90: Mv90 = Mv90()
+    metrics: Metrics = Metrics()
 
     @property
     def database(self) -> Path | str:
@@ -107,6 +118,7 @@ class Config:
 
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
+    "metrics": Metrics,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
 
@@ -156,6 +168,7 @@ def _check(config: Config, file: Path) -> None:
     check_processes(config)
     for address in filter(None, (config.listen.http, config.listen.https)):
         host_port(address)
+    of_process(config, config.bus.processes - 1)
 
 
 def with_processes(config: Config, processes: int) -> Config:
@@ -167,6 +180,22 @@ def with_processes(config: Config, processes: int) -> Config:
     changed = replace(config, bus=replace(config.bus, processes=processes))
     check_processes(changed)
     return changed
+
+
+def of_process(config: Config, number: int) -> Config:
+    """Return the settings of one of several processes, counted from 0: what they do not share differs.
+
+    Raises:
+        ConfigInvalid: there is no such port.
+    """
+    if not config.metrics.listen:
+        return config
+    host, port = config.metrics.listen.rpartition(":")[0], host_port(config.metrics.listen)[1]
+    if not port:
+        return config  # each takes any free one
+    own = f"{host}:{port + number}"
+    host_port(own)
+    return replace(config, metrics=replace(config.metrics, listen=own))
 
 
 def check_processes(config: Config) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from gridpost.errors import ConfigInvalid
 
 from .audit import Audit
-from .config import Config, host_port
+from .config import Config, host_port, of_process
 from .transports.shared_port import bind_shared
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
@@ -47,6 +47,7 @@ class Child(NamedTuple):
 class _Slot:
     """A place for one process; `wait_s` grows while it keeps dying young."""
 
+    number: int
     pid: int = 0
     listening: int = -1
     ready: bool = False
@@ -63,7 +64,7 @@ class Processes:
     ) -> None:
         """`run` is one process's whole life and returns its exit code; `told` hears when all listen, and their ids."""
         self._config, self._run, self._told, self._audit = config, run, told, audit
-        self._slots = [_Slot() for _ in range(config.bus.processes)]
+        self._slots = [_Slot(number) for number in range(config.bus.processes)]
         self._reserved: list[socket.socket] = []
         self._parent = self._life = -1
         self._mask: set[signal.Signals | int] = set()
@@ -123,7 +124,8 @@ class Processes:
         sys.stderr.flush()
         pid = os.fork()
         if not pid:
-            self._be_child(Child(self._config, listening, self._parent), heard)
+            config = of_process(self._config, slot.number)
+            self._be_child(Child(config, listening, self._parent), heard)
         os.close(listening)
         os.set_blocking(heard, False)
         slot.pid, slot.listening, slot.ready, slot.started_s = pid, heard, False, time.monotonic()

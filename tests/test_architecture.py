@@ -64,6 +64,7 @@ HOMES = {
     "OpenSSL": ("server/",),
     "service_identity": ("server/",),
     "httptools": ("server/transports/device_http.py",),
+    "prometheus_client": ("server/metrics.py",),
     "xmlschema": ("server/commands/validate.py",),
     "signxml": ("server/independent.py",),
     "pymodbus": ("ied_soap_client/modbus.py", "ied_soap_client/simulator/"),

@@ -286,7 +286,7 @@ class SqlStore(Reading, Revocations, Archive):
     def tallies(self) -> Tallies:
         """Return the counts of the partition this process writes; only for one that serves."""
         assert self._hold is not None
-        with self.connection() as connection:
+        with self._look() as connection:
             return outbox.tallies(connection, self._hold.partition)
 
     @property
@@ -296,7 +296,7 @@ class SqlStore(Reading, Revocations, Archive):
 
     def status(self) -> Status:
         """Return the store's counts and each reader's place."""
-        with self.connection() as connection:
+        with self._look() as connection:  # not the one that messages wait for
             return outbox.status(connection)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic_ns
 from xml.sax.saxutils import quoteattr
 
 from gridpost import check, enrolment, renewal, schemas
@@ -17,6 +18,7 @@ from gridpost.errors import GridpostError, PeerFault
 
 from ..audit import Audit
 from ..enrolment import Est
+from ..figures import Distribution
 from ..reception import Arrival, Reception
 from .http_values import PLAIN_TEXT, Request, Response, Route
 
@@ -42,6 +44,7 @@ class Door:
         public_url: the address put into the WSDL; empty: from the Host header.
         is_healthy: whether a message could be taken now.
         aside: runs what may wait for the disk off the reactor.
+        answered_us: hears how long each message took, from the whole request to its answer.
     """
 
     reception: Reception
@@ -51,6 +54,7 @@ class Door:
     public_url: str
     is_healthy: Callable[[], bool]
     aside: Callable[[Callable[[], bytes]], Awaitable[bytes]]
+    answered_us: Distribution
 
     def routes(self) -> list[Route]:
         """Return the listener's table."""
@@ -68,9 +72,11 @@ class Door:
 
     async def message(self, request: Request) -> Response:
         """POST /metering: the corridor."""
+        began_ns = monotonic_ns()
         action = request.headers.get("soapaction", "").strip().strip('"')
         reply = await self.reception.receive(request.body, Arrival(check.HTTP, request.peer, action))
         headers = {"Retry-After": "30"} if reply.status == 503 else {}
+        self.answered_us.note((monotonic_ns() - began_ns) // 1000)
         return Response(reply.status, reply.body, headers=headers)
 
     def wsdl(self, request: Request) -> Response:

@@ -89,6 +89,10 @@ class Connections:
             self._timer.callLater(SWEEP_S, self._sweep)
         return True
 
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection that was admitted."""
         self._open.remove(connection)
