@@ -14,6 +14,7 @@ from gridpost.ied_soap_client.spool import Batch, Row, Spool
 from gridpost.ied_soap_client.transport import ANSWER_CAP, Transport
 
 from gridpost import answers, exchange
+from gridpost.envelope import DEVICE_LIMITS, shape
 from gridpost.errors import ConfigInvalid, MessageStale, ReadingsRefused, StoreUnavailable
 from gridpost.testing import ThrowawayCA
 
@@ -154,8 +155,7 @@ def test_a_receipt_or_refusal_signed_by_a_stranger_is_no_answer(side, bus, who):
 
 
 def digests(raw):
-    envelope = exchange.read(raw)
-    payload = exchange.canonical(envelope.payload)
+    payload = exchange.canonical(shape(raw, DEVICE_LIMITS).payload)
     return exchange.content_digest(payload), b"s" * 32
 
 
@@ -231,7 +231,7 @@ def test_a_bus_that_always_says_stale_does_not_hold_the_queue(side, bus):
     def attempt(raw):
         import base64
 
-        value = exchange.read(raw).signature.findtext("{http://www.w3.org/2000/09/xmldsig#}SignatureValue")
+        value = shape(raw, DEVICE_LIMITS).signature.findtext("{http://www.w3.org/2000/09/xmldsig#}SignatureValue")
         return hashlib.sha256(base64.b64decode(value)).digest()
 
     bus.behave = stale
