@@ -60,7 +60,7 @@ def _size(size, devices, field, chosen, problems):
     found = {name: [] for name in field}
     for number in range(chosen.rounds):
         say(f"{size} intervals: round {number + 1} of {chosen.rounds}, signing {max(counts.values())} messages")
-        messages = workload.batch(devices, size, max(counts.values()))
+        messages = _batch(devices, size, max(counts.values()), chosen)
         for name, (server, check) in field.items():
             sent = messages[: counts[name]]
             found[name].append(rounds.turn(server, check, sent, chosen.connections, problems))
@@ -74,7 +74,7 @@ def _warm(size, name, turn, devices, chosen, problems):
     server, check = turn
     count, worked_s, rate = FIRST, 0.0, 0.0
     while worked_s < wanted_s or not rate:
-        messages = workload.batch(devices, size, count)
+        messages = _batch(devices, size, count, chosen)
         began = time.perf_counter()
         rate = max(rate, rounds.turn(server, check, messages, chosen.connections, problems)["rate"])
         worked_s += time.perf_counter() - began
@@ -82,6 +82,11 @@ def _warm(size, name, turn, devices, chosen, problems):
         if problems:
             break
     return rate
+
+
+def _batch(devices, size, count, chosen):
+    messages = workload.batch(devices, size, count)
+    return [workload.foreign(one) for one in messages] if chosen.layout == "foreign" else messages
 
 
 def summary(found):

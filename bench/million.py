@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/million.py --work FOLDER [--json]
 
-FOLDER keeps the store for the next run (about 7 GB; making it takes some minutes). Exits 0 when every aim holds.
+FOLDER keeps the store for the next run (about 3 GB; making it takes some minutes). Exits 0 when every aim holds.
 README.md says what is real and what is not.
 """
 

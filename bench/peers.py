@@ -41,7 +41,13 @@ def main(arguments=None):
     cores = servers.cores()
     if cores.client is not None:
         os.sched_setaffinity(0, {cores.client})
-    result = {"seed": chosen.seed, "quick": chosen.quick, "connections": chosen.connections, "problems": []}
+    result = {
+        "seed": chosen.seed,
+        "quick": chosen.quick,
+        "connections": chosen.connections,
+        "layout": chosen.layout,
+        "problems": [],
+    }
     with tempfile.TemporaryDirectory(prefix="gridpost-bench-", dir=chosen.folder) as folder:
         result["machine"] = machine.describe(cores, Path(folder)) | peer_builds.versions(_peers(chosen))
         for name in chosen.only:
@@ -69,6 +75,8 @@ def parse(arguments):
     parser.add_argument("--warm", type=float, help=f"seconds of warming up a server (default {WARM_S:g})")
     parser.add_argument("--warm-jdk", type=float, help=f"... the JDK's (default {WARM_JDK_S:g})")
     parser.add_argument("--connections", type=int, default=CONNECTIONS, help=f"open at once (default {CONNECTIONS})")
+    parser.add_argument("--layout", choices=("own", "foreign"), default="own",
+                        help="of section peers: own is what Gridpost reads the short way (default)")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the folder for temporary files")
     chosen = parser.parse_args(arguments)
     full = {"rounds": ROUNDS, "seconds": ROUND_S, "warm": WARM_S, "warm_jdk": WARM_JDK_S}

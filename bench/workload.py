@@ -7,7 +7,7 @@ the devices of others have it; Gridpost's own sign with P-256. Nothing here is t
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -86,6 +86,11 @@ def batch(devices, intervals, count):
     """Return `count` new messages, the devices in turn, sealed now."""
     first = _random.randrange(1 << 16)
     return [message(devices[number % len(devices)], intervals, first + number) for number in range(count)]
+
+
+def foreign(message):
+    """Return it as another maker's device might lay it out: a line break that no signature covers."""
+    return replace(message, raw=message.raw.replace(b"><soap:Header>", b">\n<soap:Header>", 1))
 
 
 def message(device, intervals, seed):
