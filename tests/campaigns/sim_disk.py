@@ -1,8 +1,8 @@
 """A disk that fails: real SQLite files, opened through a connection that strikes at a chosen step.
 
 `Disk.connect` is a `sqlite3.connect` whose every statement and commit first asks the disk. It may refuse (full, busy,
-an I/O error, which for a commit may come before or after it took), or the process may die right before or right after the
-step. A dead process's connections do nothing any more; what they had not committed is gone.
+an I/O error, which for a commit may come before or after it took), or the process may die right before or right after
+the step. A dead process's connections do nothing any more; what they had not committed is gone.
 """
 
 from __future__ import annotations

@@ -200,7 +200,9 @@ class Network:
             lambda sender, raw: ("sealed-by-insider", exchange.seal(self.altered(body_of(raw)), insider, now)),
             lambda sender, raw: (
                 "claimed-by-insider",
-                exchange.seal(body_of(raw).replace(sender.encode(), INSIDER.encode()), insider, now),
+                exchange.seal(
+                    body_of(raw).replace(f">{sender}</Source>".encode(), f">{INSIDER}</Source>".encode()), insider, now
+                ),
             ),
             lambda sender, raw: ("grafted", self._grafted(raw)),
         )
