@@ -181,10 +181,13 @@ class Pusher:
         assert content is not None
         if content.content_digest != exchange.content_digest(message.body):
             raise AnswerUntrusted("the answer is signed, but for other content")
+        if isinstance(content, Refusal) and content.signature_digest != attempt:
+            # Whoever is enrolled can seal our Body with a key of its own and hand us what that was refused for.
+            raise AnswerUntrusted("the refusal is signed, but for another attempt")
         self._spool.pin(opened.certificate, self._impure.wall_ms())
         if isinstance(content, Receipt):
             return self._receipted(message, content, answer.content)
-        return self._refused(message, content, attempt)
+        return self._refused(message, content)
 
     def _receipted(self, message: Pending, receipt: Receipt, raw: bytes) -> Attempt:
         if receipt.message_id != message.id or receipt.sender != self._parties.source:
@@ -197,13 +200,13 @@ class Pusher:
         )  # fmt: skip
         return Attempt(Outcome.RECEIPTED)
 
-    def _refused(self, message: Pending, refusal: Refusal, attempt: bytes) -> Attempt:
+    def _refused(self, message: Pending, refusal: Refusal) -> Attempt:
         said = refusal.code, refusal.reason, refusal.items
         if refusal.retry in (NEVER, AFTER_FIX):
             self._outgoing.refuse(message.id, refusal)
             self._say("refused", message_id=message.id, code=refusal.code, reason=refusal.reason)
             return Attempt(Outcome.REFUSED, *said)
-        if refusal.code in _CLOCK_CODES and refusal.signature_digest == attempt:
+        if refusal.code in _CLOCK_CODES:
             self._impure.clock_told(refusal.time_utc_ms - self._impure.wall_ms())
             return Attempt(Outcome.CLOCK, *said)
         self._say("postponed", message_id=message.id, code=refusal.code, reason=refusal.reason)

@@ -15,7 +15,7 @@ from gridpost.ied_soap_client.transport import ANSWER_CAP, Transport
 
 from gridpost import answers, exchange
 from gridpost.envelope import DEVICE_LIMITS, shape
-from gridpost.errors import ConfigInvalid, MessageStale, ReadingsRefused, StoreUnavailable
+from gridpost.errors import ConfigInvalid, MessageStale, ReadingsRefused, SourceMismatch, StoreUnavailable
 from gridpost.testing import ThrowawayCA
 
 HOUR_MS = 3_600_000
@@ -219,8 +219,19 @@ def test_a_time_that_does_not_name_our_attempt_sets_no_clock(side, bus):
     """A refusal of an earlier attempt, replayed, would carry an old time (decision 17)."""
     bus.behave = lambda raw, receive: bus.refuse(MessageStale(), *digests(raw), wall_ms() - HOUR_MS)
     side.record(recent(1))
+    assert "another attempt" in side.drain().unanswered
+    assert side.told == []
+
+
+def test_a_refusal_of_another_attempt_sets_nothing_aside(side, bus):
+    """Any enrolled insider can seal our Body with its own key, is refused for good, and could hand us that."""
+    bus.behave = lambda raw, receive: bus.refuse(SourceMismatch(), *digests(raw), wall_ms())
+    side.record(recent(1))
     drained = side.drain()
-    assert (drained.postponed, side.told) == (1, [])
+    assert "another attempt" in drained.unanswered
+    assert (drained.refused, side.waiting()) == (0, 1)
+    bus.behave = lambda raw, receive: receive()
+    assert side.drain().receipted == 1
 
 
 def test_a_bus_that_always_says_stale_does_not_hold_the_queue(side, bus):
