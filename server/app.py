@@ -30,7 +30,8 @@ from gridpost.model import ChannelKey, Site
 from gridpost.ports import Adapter, Delivery
 from gridpost.wssecurity import KeySigner
 
-from .audit import Audit, open_audit
+from .audit import Audit
+from .audit import configured as audit_log
 from .clock import WatchedClock
 from .config import Config, host_port
 from .day_files import DayFiles
@@ -103,7 +104,7 @@ def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Par
     ca = DeviceCA.load(config.path(config.identity.ca_certificate), config.path(config.identity.ca_key))
     audit: Audit
     clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
-    audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, clock)
+    audit = audit_log(config, clock)
     store = open_store(config.database, clock, serve=True, on_fatal=on_fatal)
     return Parts(config, store, audit, clock, signer, ca)
 

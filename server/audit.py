@@ -9,25 +9,37 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 from gridpost.ports import Clock
 from gridpost.units import format_utc_ms
+
+from .audit_file import AuditFile
+from .config import Config
 
 STRANGERS_LINES = 500
 LONGEST = 400  # characters of a value; a signed message id may be as long as a message
 
 
+class Lines(Protocol):
+    """What takes lines: a text stream, or an `AuditFile`."""
+
+    def write(self, line: str, /) -> object:
+        """Append a line, its end included."""
+
+    def flush(self) -> object:
+        """Leave nothing waiting."""
+
+
 class Audit:
     """Writes events from any thread; counts refusals in the reactor."""
 
-    def __init__(self, stream: TextIO, clock: Clock) -> None:
+    def __init__(self, stream: Lines, clock: Clock) -> None:
         """`stream` takes whole lines; see `open_audit`."""
         self._stream = stream
         self._clock = clock
@@ -74,21 +86,19 @@ class Audit:
         return taken
 
 
-def open_audit(file: Path | None, clock: Clock) -> Audit:
+def configured(config: Config, clock: Clock) -> Audit:
+    """Open the audit log the settings name."""
+    bus = config.bus
+    return open_audit(config.path(bus.audit) if bus.audit else None, clock, bus.audit_size, bus.audit_keep)
+
+
+def open_audit(file: Path | None, clock: Clock, most: int = 0, keep: int = 1) -> Audit:
     """Open the audit log for appending; None is standard error.
 
-    Half a line, left by a power cut, is ended first: what comes after it has lines of its own.
+    Args:
+        file: its name.
+        clock: UTC milliseconds.
+        most: from so many bytes on the file is turned over; 0: never.
+        keep: how many older files stay.
     """
-    stream = sys.stderr if file is None else file.open("a", encoding="utf-8", buffering=1)
-    if file is not None:
-        with contextlib.suppress(OSError):  # not readable, or no room: the first event tells, the bus goes on
-            stream.write("\n" * _ends_torn(file))
-    return Audit(stream, clock)
-
-
-def _ends_torn(file: Path) -> bool:
-    if not file.is_file() or not file.stat().st_size:  # a pipe or a terminal has no end to look at
-        return False
-    with file.open("rb") as written:
-        written.seek(-1, os.SEEK_END)
-        return written.read(1) != b"\n"
+    return Audit(sys.stderr if file is None else AuditFile(file, most, keep), clock)

@@ -27,6 +27,10 @@ class Bus:
     )
     processes: int = setting(1, "bus processes that share the ports; more than one needs PostgreSQL")
     audit: str = setting("audit.jsonl", "the audit log, one JSON line an event; empty: standard error")
+    audit_size: int = setting(
+        64 << 20, "bytes from which on the audit log is turned over to audit.jsonl.1 and so on; 0: never"
+    )
+    audit_keep: int = setting(10, "how many audit logs turned over are kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,8 @@ def load(file: Path) -> Config:
 def _check(config: Config, file: Path) -> None:
     least = {
         "bus.processes": (config.bus.processes, 1),
+        "bus.audit_size": (config.bus.audit_size, 0),
+        "bus.audit_keep": (config.bus.audit_keep, 1),
         "listen.body_limit": (config.listen.body_limit, 1),
         "listen.connections": (config.listen.connections, 1),
         "listen.connections_per_peer": (config.listen.connections_per_peer, 1),

@@ -44,7 +44,7 @@ def command(processes: int | None, config_file: Path, as_json: bool) -> None:
 
 def _several(config: Config, as_json: bool) -> int:
     """Run the configured number of processes; this one only watches them."""
-    from ..audit import open_audit
+    from ..audit import configured
     from ..processes import Child, Processes
 
     def run(child: Child) -> int:
@@ -57,7 +57,7 @@ def _several(config: Config, as_json: bool) -> int:
     def told(addresses: Sequence[str], pids: Sequence[int]) -> None:
         _announce({"addresses": addresses, "pid": os.getpid(), "processes": pids}, as_json)
 
-    audit = open_audit(config.path(config.bus.audit) if config.bus.audit else None, now_utc_ms)
+    audit = configured(config, now_utc_ms)
     return Processes(config, run, told, audit).serve()
 
 
