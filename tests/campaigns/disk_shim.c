@@ -28,7 +28,7 @@
 #include <unistd.h>
 
 #define FDS 65536
-enum { WRITES = 1, SYNCS = 2, CREATES = 4, READS = 8 };
+enum { WRITES = 1, SYNCS = 2, CREATES = 4, READS = 8, MAIN_SYNCS = 16 }; /* the last: of databases, not of their logs */
 
 struct control {
     int32_t kinds;     /* which calls may fail: a sum of the above; 0: none */
@@ -154,7 +154,8 @@ static int opened(int folder, const char *path, int flags, mode_t mode) {
     } else if ((fd = syscall(SYS_openat, folder, path, flags, mode)) >= 0 && fd < FDS) {
         struct stat found;
         fstat(fd, &found);
-        known[fd] = (struct known){found.st_dev, found.st_ino, 1, strstr(ours, ".db") != NULL, 0};
+        const char *suffix = strstr(ours, ".db");
+        known[fd] = (struct known){found.st_dev, found.st_ino, 1, suffix ? suffix[3] ? 1 : 2 : 0, 0};
         record('O', fd, (is_new ? 1 : 0) | (flags & O_TRUNC ? 2 : 0), ours, NULL, 0);
     }
     int kept = errno;
@@ -256,7 +257,7 @@ static int synced(int fd, long call) {
         return noted('Y', fd, 0);
     }
     noted('Y', fd, 0);
-    int error = fails(fd, SYNCS);
+    int error = fails(fd, known[fd].database == 2 ? SYNCS | MAIN_SYNCS : SYNCS);
     if (error) {
         noted('Z', fd, error);
         if (control->swallow) return 0;

@@ -21,7 +21,7 @@ SOURCE = Path(__file__).with_name("disk_shim.c")
 _HEAD = struct.Struct("<Ic3xiiiIIq")  # struct head in disk_shim.c
 _PAGE = struct.Struct("<6i")  # struct control
 _MAGIC = 0x44535031
-WRITES, SYNCS, CREATES, READS = 1, 2, 4, 8
+WRITES, SYNCS, CREATES, READS, MAIN_SYNCS = 1, 2, 4, 8, 16  # the last: of databases, not of their logs
 
 
 class Record(NamedTuple):
@@ -135,11 +135,15 @@ class Shim:
         }
         return {**os.environ, **shim} | ({"DISK_SHIM_TRACE": str(self.trace)} if traced else {})
 
+    def so_far(self) -> list[Record]:
+        """Return the trace so far."""
+        return list(records(self.trace.read_bytes() if self.trace.exists() else b""))
+
     def taken(self) -> list[Record]:
         """Return the trace so far and begin a new one; nothing may run above the shim."""
-        raw = self.trace.read_bytes() if self.trace.exists() else b""
+        trace = self.so_far()
         self.trace.unlink(missing_ok=True)
-        return list(records(raw))
+        return trace
 
 
 ENOSPC, EIO = errno.ENOSPC, errno.EIO
