@@ -1,4 +1,4 @@
-"""The three statements that run for every message, handed to the driver as plain tuples.
+"""The statements that run for every message, handed to the driver as plain tuples.
 
 SQLAlchemy's own path turns each row into a dict and back: 5 us a row, a quarter of a small message's cost. The text is
 still made from `tables.py`, and the parameter's mark from the driver's paramstyle, so no engine is named here.
@@ -27,9 +27,9 @@ def select_joined(connection: Connection, columns: str, query: str, rows: Sequen
     return connection.exec_driver_sql(text, tuple(value for row in rows for value in row)).all()
 
 
-def select_by(connection: Connection, query: str, values: tuple[str, ...]) -> Any:
-    """Run `query`, a ``?`` for each of `values`, and return its row or None."""
-    return connection.exec_driver_sql(_marked(_mark(connection), query), values).one_or_none()
+def select_by(connection: Connection, query: str, values: tuple[str | bytes, ...]) -> Sequence[Any]:
+    """Run `query`, a ``?`` for each of `values`, and return its rows."""
+    return connection.exec_driver_sql(_marked(_mark(connection), query), values).all()
 
 
 @lru_cache(maxsize=64)

@@ -45,21 +45,18 @@ SETTLED_MS = 60_000
 ENROLMENTS = 20_000  # kept in memory, some 3 kB each: a bus with a million IEDs asks the store for the others
 
 _FIND = f"SELECT content_sha256, receipt FROM {entry.name} WHERE message_id = ? AND sender = ?"
-_CERTIFICATE = (
-    select(
-        certificate.c.serial,
-        certificate.c.der,
-        certificate.c.revoked_at_utc_ms,
-        certificate.c.rights,
-        certificate.c.ends_at_utc_ms,
-        certificate.c.issuer_sha256,
-        crl.c.next_update_utc_ms,
-        ied.c.factors,
-    )
-    .join(ied, ied.c.serial == certificate.c.serial)
-    .outerjoin(crl, crl.c.issuer_sha256 == certificate.c.issuer_sha256)
-    .where(certificate.c.sha256 == bindparam("sha256"))
-)
+# A bus whose IEDs seldom call twice while they are remembered asks these two for each message: so by the driver.
+_CERTIFICATE = f"""
+    SELECT c.serial, c.der, c.revoked_at_utc_ms, c.rights, c.ends_at_utc_ms, c.issuer_sha256,
+           l.next_update_utc_ms, i.factors
+    FROM {certificate.name} c JOIN {ied.name} i ON i.serial = c.serial
+    LEFT JOIN {crl.name} l ON l.issuer_sha256 = c.issuer_sha256
+    WHERE c.sha256 = ?
+"""
+_CHANNELS_OF = f"""
+    SELECT usage_point, meter, stream, reading_type, unit, interval_s, zone, valid_from_utc, valid_to_utc, id
+    FROM {channel.name} WHERE serial = ? ORDER BY id
+"""
 # One look at the end of each partition's key; a GROUP BY would walk the whole log.
 _VERSION = select(
     partition.c.partition,
@@ -91,7 +88,6 @@ _SPANS = (
     .order_by(interval_block.c.channel_id, interval_block.c.first_interval_end_utc)
 )
 _CHANNELS = select(channel).order_by(channel.c.id)
-_CHANNELS_OF = _CHANNELS.where(channel.c.serial == bindparam("serial"))
 
 
 class Reading:
@@ -134,10 +130,11 @@ class Reading:
             found = self._enrolments.get(certificate_sha256)
             if found is not None:
                 return found
-            row = connection.execute(_CERTIFICATE, {"sha256": certificate_sha256}).one_or_none()
-            if row is None:
+            rows = select_by(connection, _CERTIFICATE, (certificate_sha256,))
+            if not rows:
                 return None  # not cached: strangers must not fill our memory
-            channels = tuple(map(channel_of, connection.execute(_CHANNELS_OF, {"serial": row.serial})))
+            (row,) = rows
+            channels = tuple(map(channel_of, select_by(connection, _CHANNELS_OF, (row.serial,))))
             found = Enrolment(row.serial, row.der, row.revoked_at_utc_ms, channels, _conditions(row))
             self._enrolments[certificate_sha256] = found
             if len(self._enrolments) > ENROLMENTS:
@@ -156,8 +153,8 @@ class Reading:
     def find(self, sender: str, message_id: str) -> StoredReceipt | None:
         """See `ports.Store`."""
         with self.connection() as connection:
-            row = select_by(connection, _FIND, (message_id, sender))
-        return None if row is None else StoredReceipt(row.content_sha256, row.receipt)
+            rows = select_by(connection, _FIND, (message_id, sender))
+        return StoredReceipt(*rows[0]) if rows else None
 
     def channels(self, sender: str | None = None, meter: str | None = None) -> Sequence[Channel]:
         """See `ports.Store`."""
