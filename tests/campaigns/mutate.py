@@ -39,7 +39,7 @@ LEAST_SCORE = 90  # per cent
 _CORE = ("envelope", "forgeries", "wssecurity", "wssecurity_edges", "exchange", "recogniser", "answers")
 _OF_THE_CORE = (*(f"tests/core/test_{name}.py" for name in _CORE), "tests/server/logbook/test_heads.py")
 _STORE = ("tests/server/test_writer.py", "tests/contract/test_store.py")
-_MDEF = ("tests/adapters/test_mv90.py", "tests/adapters/test_float32.py")
+_MDEF = ("tests/adapters/test_mv90.py", "tests/adapters/test_mdef_edges.py", "tests/adapters/test_float32.py")
 TARGETS = {
     target.file: target
     for target in (
