@@ -36,7 +36,9 @@ from mutant_trials import ROOT, Seen, Target, Trial, see, trials, warm
 ACCEPTED = Path(__file__).parent / "mutants_accepted.toml"
 LEAST_SCORE = 90  # per cent
 
-_CORE = ("envelope", "forgeries", "wssecurity", "wssecurity_edges", "exchange", "recogniser", "answers")
+_CORE = (
+    "envelope", "forgeries", "wssecurity", "wssecurity_edges", "exchange", "recogniser", "recogniser_edges", "answers",
+)  # fmt: skip
 _OF_THE_CORE = (*(f"tests/core/test_{name}.py" for name in _CORE), "tests/server/logbook/test_heads.py")
 _STORE = ("tests/server/test_writer.py", "tests/contract/test_store.py")
 _MDEF = ("tests/adapters/test_mv90.py", "tests/adapters/test_mdef_edges.py", "tests/adapters/test_float32.py")
