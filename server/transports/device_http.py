@@ -118,6 +118,9 @@ class DeviceHttpProtocol(Protocol):
         if not self._owner.connections.admit(self):
             self._wire.abortConnection()
             return
+        # An answer is one write and waits for nothing; else it waits for a peer's 40 ms of delayed acknowledgement of
+        # the session tickets that TLS 1.3 sends just before.
+        self._wire.setTcpNoDelay(True)
         self._wire.registerProducer(self, True)
         self._enter(_State.HEAD)
 

@@ -36,6 +36,7 @@ class Transport(Protocol):
 
     getPeer: Callable[[], IAddress]
     write: Callable[[bytes], None]
+    setTcpNoDelay: Callable[[bool], None]
     registerProducer: Callable[[object, bool], None]
     unregisterProducer: Callable[[], None]
     pauseProducing: Callable[[], None]

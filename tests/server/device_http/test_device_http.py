@@ -243,6 +243,8 @@ def test_over_tls_everything_is_the_same(bus) -> None:
         client.sendall(bus.post(b"x" * 70_000) + bus.get("/metering?two"))
         assert bus.read_answer(stream).body == hashlib.sha256(b"x" * 70_000).hexdigest().encode()
         assert bus.read_answer(stream).body == b"two"
+        (connection,) = factory.connections._open
+        assert connection.transport.getTcpNoDelay(), "an answer would wait 40 ms for the peer to acknowledge the tickets"
         client.sendall(bus.get("/big") * 20)
         assert all(bus.read_answer(stream).body == bytes(200_000) for _ in range(20))
         with pytest.raises((ConnectionError, ssl.SSLError)):  # one too many: cut within the handshake

@@ -30,6 +30,9 @@ class Wire(StringTransport):
 
     aborted = False
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is held back here."""
+
     def abortConnection(self) -> None:
         self.aborted = True
         super().abortConnection()
