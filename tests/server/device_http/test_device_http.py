@@ -244,7 +244,7 @@ def test_over_tls_everything_is_the_same(bus) -> None:
         assert bus.read_answer(stream).body == hashlib.sha256(b"x" * 70_000).hexdigest().encode()
         assert bus.read_answer(stream).body == b"two"
         (connection,) = factory.connections._open
-        assert connection.transport.getTcpNoDelay(), "an answer would wait 40 ms for the peer to acknowledge the tickets"
+        assert connection.transport.getTcpNoDelay(), "it would wait 40 ms for the peer"
         client.sendall(bus.get("/big") * 20)
         assert all(bus.read_answer(stream).body == bytes(200_000) for _ in range(20))
         with pytest.raises((ConnectionError, ssl.SSLError)):  # one too many: cut within the handshake
