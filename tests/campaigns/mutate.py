@@ -120,6 +120,8 @@ def campaign(plan: Plan) -> list[OfFile]:
 def _try_file(target: Target, plan: Plan) -> OfFile:
     began, found = time.monotonic(), OfFile(target.file)
     target = target._replace(tests=tuple(test for test in target.tests if not plan.without or plan.without not in test))
+    if not target.tests:
+        raise SystemExit(f"{target.file}: no test file is left")
     mutated = mutants.of_file(ROOT, target.file)
     chosen = list(mutated.mutants)
     if plan.sample:
