@@ -44,7 +44,7 @@ from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
-from .tls import load_tls
+from .tls import Https, renewed
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
@@ -148,9 +148,9 @@ def _entry_point(group: str, name: str) -> Any:
 class Bus:
     """The running bus: listeners, readers, housekeeping."""
 
-    def __init__(self, parts: Parts, reactor: Any) -> None:
-        """Nothing runs before `start`."""
-        self._parts, self._reactor = parts, reactor
+    def __init__(self, parts: Parts, reactor: Any, https: Https | None) -> None:
+        """Nothing runs before `start`; `https` is there when the settings say so."""
+        self._parts, self._reactor, self._https = parts, reactor, https
         self._pool = ThreadPool(1, 1, "large messages")
         self._readers_pool = ThreadPool(1, 1, "readers")
         self._factories: dict[str, DeviceHttpFactory] = {}  # by scheme
@@ -163,8 +163,7 @@ class Bus:
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._est = Est(parts.ca, parts.store, utc_now, config.trust)
-        self._owns = own_certificates(config, parts.signer, parts.ca)
-        self._trust = TrustKeeper(parts.store, parts.ca, self._owns, config.trust)
+        self._trust = self._trust_keeper()
         self._answered_us = Distribution(TIMES_US)
         self._stopping = False
         folder = config.log.heads
@@ -227,11 +226,10 @@ class Bus:
         """Serve the metrics, if there is an address, on one of this process's own; return what to tell of it."""
         if not address:
             return {}
-        owns = {own.use: ends_utc_ms(own.der) for own in self._owns}
         readers = [self._reader[0].name] if self._reader else []
         metrics = Metrics(Sources(
             self._parts.audit, self._parts.store, lambda: self._reception.received, self._connections,
-            self._is_healthy, self._answered_us, owns, readers,
+            self._is_healthy, self._answered_us, self._owns_end, readers,
         ))  # fmt: skip
         self._every(LOOKED_S, lambda: self._looked(metrics), now=True)
         limits = HttpLimits(connections=METRICS_CONNECTIONS)
@@ -243,6 +241,9 @@ class Bus:
     def _looked(self, metrics: Metrics) -> Deferred[None]:
         looked = deferToThreadPool(self._reactor, self._readers_pool, metrics.look, self._parts.clock())
         return looked.addErrback(lambda failure: _log.failure("metrics", failure=failure))  # a defect; again next time
+
+    def _owns_end(self) -> dict[str, int]:
+        return {own.use: ends_utc_ms(own.der) for own in self._trust.owns}
 
     def _connections(self) -> dict[str, int]:
         return {name: len(factory.connections) for name, factory in self._factories.items() if name != "metrics"}
@@ -260,6 +261,15 @@ class Bus:
         )
         return DeviceHttpFactory(door.routes(), MonotonicTimer(self._reactor), limits, parts.audit.refused)
 
+    def renew_https(self) -> None:
+        """Use what the HTTPS certificate's files hold now for connections that come; without HTTPS nothing happens."""
+        if self._https and renewed(self._https, self._parts.audit):
+            self._trust = self._trust_keeper()
+
+    def _trust_keeper(self) -> TrustKeeper:
+        parts, config = self._parts, self._parts.config
+        return TrustKeeper(parts.store, parts.ca, own_certificates(config, parts.signer, parts.ca), config.trust)
+
     async def _listen(self, name: str, endpoint: Any, factory: DeviceHttpFactory) -> str:
         try:
             port = await endpoint.listen(factory)
@@ -273,9 +283,9 @@ class Bus:
     def _endpoint(self, scheme: str, address: str) -> Any:
         host, port = host_port(address)
         if self._parts.config.bus.processes > 1:
-            return SharedPort(self._reactor, (host, port), load_tls(self._parts.config) if scheme == "https" else None)
+            return SharedPort(self._reactor, (host, port), self._https if scheme == "https" else None)
         if scheme == "https":
-            return SSL4ServerEndpoint(self._reactor, port, load_tls(self._parts.config), BACKLOG, host)
+            return SSL4ServerEndpoint(self._reactor, port, self._https, BACKLOG, host)
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         return kind(self._reactor, port, BACKLOG, host)
 

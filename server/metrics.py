@@ -69,7 +69,7 @@ class Sources:
     connections: Callable[[], Mapping[str, int]]
     is_healthy: Callable[[], bool]
     answered_us: Distribution
-    owns_end_utc_ms: Mapping[str, int]
+    owns_end_utc_ms: Callable[[], Mapping[str, int]]
     readers: Sequence[str]
 
 
@@ -165,7 +165,7 @@ class Metrics(Collector):
             ("dead_letters", "dead_letters", "Days and files given up until somebody looks."),
         ):
             yield _gauge(name, meaning, "reader", {one.reader: getattr(one, attribute) for one in seen.readers})
-        ends = {use: end / 1000 for use, end in self._of.owns_end_utc_ms.items()}
+        ends = {use: end / 1000 for use, end in self._of.owns_end_utc_ms().items()}
         first = float("inf") if seen.ends_utc_ms is None else seen.ends_utc_ms / 1000
         name, meaning = "certificate_end_timestamp_seconds", "End of the certificate of each use that ends first."
         yield _gauge(name, meaning, "use", ends | {"device": first})

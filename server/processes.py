@@ -21,9 +21,10 @@ from gridpost.errors import ConfigInvalid
 
 from .audit import Audit
 from .config import Config, host_port, of_process
+from .tls import Https, https_of, renewed
 from .transports.shared_port import bind_shared
 
-_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 _LOOK_S = 0.1  # while somebody starts or is to be started; else a signal wakes the parent
 _IDLE_S = 5.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _SOUND_S = 0.1, 10.0, 30.0
@@ -36,16 +37,21 @@ class Child(NamedTuple):
         config: with real port numbers.
         listening: a descriptor to write to once it takes messages.
         parent: a descriptor that ends when the parent is gone.
+        https: the same for all, so that a TLS session of one is resumed by another.
     """
 
     config: Config
     listening: int
     parent: int
+    https: Https | None
 
 
 @dataclass(slots=True)
 class _Slot:
-    """A place for one process; `wait_s` grows while it keeps dying young."""
+    """A place for one process; `wait_s` grows while it keeps dying young.
+
+    `outdated`: another process, with the present certificate, is to take its place; `leaving`: it was told to go.
+    """
 
     number: int
     pid: int = 0
@@ -54,6 +60,8 @@ class _Slot:
     started_s: float = 0.0
     due_s: float = 0.0
     wait_s: float = _FIRST_WAIT_S
+    outdated: bool = False
+    leaving: bool = False
 
 
 class Processes:
@@ -66,12 +74,15 @@ class Processes:
         self._config, self._run, self._told, self._audit = config, run, told, audit
         self._slots = [_Slot(number) for number in range(config.bus.processes)]
         self._reserved: list[socket.socket] = []
+        self._https = https_of(config)
         self._parent = self._life = -1
         self._mask: set[signal.Signals | int] = set()
         self._started = self._stopping = self._failed = False
 
     def serve(self) -> int:
         """Run until a signal says stop, or until one of them cannot even start; return the exit code.
+
+        SIGHUP: read the HTTPS certificate anew, and replace the processes one after the other.
 
         Raises:
             ConfigInvalid: an address cannot be bound.
@@ -106,9 +117,12 @@ class Processes:
         for slot in self._slots:
             if not slot.pid and not self._stopping and now >= slot.due_s:
                 self._start(slot)
+        self._replace_one()
         busy = any(not slot.ready for slot in self._slots)
         came = signal.sigtimedwait(_SIGNALS, _LOOK_S if busy else _IDLE_S)
-        if came is not None and came.si_signo != signal.SIGCHLD:
+        if came is not None and came.si_signo == signal.SIGHUP:
+            self._renew()
+        elif came is not None and came.si_signo != signal.SIGCHLD:
             self._stop()
         self._reap()
         for slot in self._slots:
@@ -125,14 +139,16 @@ class Processes:
         pid = os.fork()
         if not pid:
             config = of_process(self._config, slot.number)
-            self._be_child(Child(config, listening, self._parent), heard)
+            self._be_child(Child(config, listening, self._parent, self._https), heard)
         os.close(listening)
         os.set_blocking(heard, False)
         slot.pid, slot.listening, slot.ready, slot.started_s = pid, heard, False, time.monotonic()
+        slot.outdated = False
 
     def _be_child(self, child: Child, heard: int) -> None:
         code = 1
         try:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal tells all; what to do is the parent's
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             for descriptor in (heard, self._life, *(slot.listening for slot in self._slots if slot.pid)):
                 os.close(descriptor)
@@ -161,9 +177,11 @@ class Processes:
         pid, lived = slot.pid, time.monotonic() - slot.started_s
         self._hear(slot)
         os.close(slot.listening)
-        was_ready, slot.pid, slot.ready = slot.ready, 0, False
+        was_ready, was_told, slot.pid, slot.ready, slot.leaving = slot.ready, slot.leaving, 0, False, False
         if self._stopping:
             self._failed |= code != 0
+        elif was_told and code == 0:
+            slot.due_s = 0.0
         elif not self._started and not was_ready:
             self._failed = True  # it has said why; the others would fail alike
             self._stop()
@@ -171,6 +189,21 @@ class Processes:
             slot.wait_s = _FIRST_WAIT_S if lived > _SOUND_S else min(slot.wait_s * 2, _LONGEST_WAIT_S)
             slot.due_s = time.monotonic() + slot.wait_s
             self._audit.event("process-ended", pid=pid, code=code)
+
+    def _renew(self) -> None:
+        if self._https and renewed(self._https, self._audit):
+            for slot in self._slots:
+                slot.outdated = bool(slot.pid)
+
+    def _replace_one(self) -> None:
+        """Let one outdated process go, while all others serve."""
+        if self._stopping or not all(slot.ready for slot in self._slots):
+            return
+        for slot in self._slots:
+            if slot.outdated:
+                slot.outdated, slot.ready, slot.leaving = False, False, True
+                os.kill(slot.pid, signal.SIGTERM)
+                return
 
     def _stop(self) -> None:
         self._stopping = True

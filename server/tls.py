@@ -1,7 +1,12 @@
-"""HTTPS for devices: the certificate, its key, the versions spoken.
+"""HTTPS for devices: the certificate, its key, the versions spoken, session tickets.
 
 In: a `Config`. Out: what Twisted makes connections with, or NotFound or ConfigInvalid. Who a device is is never read
 from TLS: its signature says so.
+
+Tickets: a device that comes back within `TICKETS_S` resumes its session, whichever of several processes it meets. Their
+keys are OpenSSL's own, made with the context, and no library in reach lets them be set; so the parent makes the context
+before it forks, and processes started again later inherit it too. The keys never leave memory: they end with the parent
+or with the next certificate, and then each device pays for one whole handshake.
 """
 
 from __future__ import annotations
@@ -10,11 +15,60 @@ from typing import Any
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
-from twisted.internet.ssl import CertificateOptions, TLSVersion
+from twisted.internet.ssl import CertificateOptions, ContextFactory, TLSVersion
 
-from gridpost.errors import ConfigInvalid, NotFound
+from gridpost.errors import ConfigInvalid, GridpostError, NotFound
 
+from .audit import Audit
 from .config import Config
+
+TICKETS_S = 86_400  # a meter that reports daily still resumes; RFC 8446 section 4.6.1 allows seven days
+
+
+class Https(ContextFactory):
+    """What the listener makes connections with; `renew` changes it for those that come."""
+
+    def __init__(self, config: Config) -> None:
+        """Read the files.
+
+        Raises:
+            NotFound, ConfigInvalid: see above.
+        """
+        self._config = config
+        self._options = load_tls(config)
+
+    def renew(self) -> None:
+        """Read the files anew.
+
+        Raises:
+            NotFound, ConfigInvalid: see above; what was read before stays in use.
+        """
+        self._options = load_tls(self._config)
+
+    def getContext(self) -> SSL.Context:
+        """Return the context of the next connection, as IOpenSSLContextFactory has it."""
+        context: SSL.Context = self._options.getContext()
+        return context
+
+
+def https_of(config: Config) -> Https | None:
+    """Return what HTTPS needs, None without HTTPS.
+
+    Raises:
+        NotFound, ConfigInvalid: see above.
+    """
+    return Https(config) if config.listen.https else None
+
+
+def renewed(https: Https, audit: Audit) -> bool:
+    """Read the certificate anew, tell the audit log, and say whether it is in use."""
+    try:
+        https.renew()
+    except GridpostError as error:
+        audit.event("https-certificate-refused", code=error.code, reason=error.reason)
+        return False
+    audit.event("https-certificate-renewed")
+    return True
 
 
 def load_tls(config: Config) -> CertificateOptions:
@@ -31,6 +85,7 @@ def load_tls(config: Config) -> CertificateOptions:
             enableSessionTickets=True,
         )
         options.getContext().check_privatekey()
+        options.getContext().set_timeout(TICKETS_S)
         options.getContext().set_alpn_select_callback(_http_1_1)
     except OSError as error:
         raise NotFound(f"the HTTPS certificate cannot be read: {error}") from None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from twisted.internet import epollreactor, error
@@ -21,6 +22,9 @@ from ..cli import report
 from ..config import Config
 from .output import config_option, json_option, now_utc_ms
 
+if TYPE_CHECKING:
+    from ..processes import Child
+
 
 @click.command("serve")
 @click.option("--processes", type=click.IntRange(1), help="Bus processes on the same ports; otherwise bus.processes.")
@@ -29,7 +33,7 @@ from .output import config_option, json_option, now_utc_ms
 def command(processes: int | None, config_file: Path, as_json: bool) -> None:
     """Run the bus: take messages, store them, answer with signed receipts, write billing files.
 
-    SIGTERM or Ctrl-C stops it once the messages in flight are answered.
+    SIGTERM or Ctrl-C stops it once the messages in flight are answered; SIGHUP reads the HTTPS certificate anew.
     """
     config = configuration.load(config_file)
     if processes:
@@ -45,11 +49,11 @@ def command(processes: int | None, config_file: Path, as_json: bool) -> None:
 def _several(config: Config, as_json: bool) -> int:
     """Run the configured number of processes; this one only watches them."""
     from ..audit import configured
-    from ..processes import Child, Processes
+    from ..processes import Processes
 
     def run(child: Child) -> int:
         try:
-            return _serve(child.config, lambda _: _tell(child.listening), child.parent)
+            return _serve(child.config, lambda _: _tell(child.listening), child)
         except GridpostError as error:
             report(error)
             return 1
@@ -66,8 +70,8 @@ def _tell(listening: int) -> None:
         os.write(listening, b".")
 
 
-def _serve(config: Config, told: Callable[[Sequence[str]], Any], parent: int | None = None) -> int:
-    """Run one bus to its end and return its exit code; `told` hears where it listens, `parent` ends with the parent."""
+def _serve(config: Config, told: Callable[[Sequence[str]], Any], child: Child | None = None) -> int:
+    """Run one bus to its end and return its exit code; `told` hears where it listens; `child`: one of several."""
     try:
         epollreactor.install()
     except error.ReactorAlreadyInstalledError:
@@ -75,12 +79,15 @@ def _serve(config: Config, told: Callable[[Sequence[str]], Any], parent: int | N
     from twisted.internet import reactor
 
     from ..app import Bus, open_parts
+    from ..tls import https_of
 
     failed: list[GridpostError] = []
     parts = open_parts(config, lambda reason: _call(reactor, _fatal, reactor, failed, reason))
-    bus = Bus(parts, reactor)
-    if parent is not None:
-        Thread(target=_follow, args=(reactor, parent), name="parent", daemon=True).start()
+    bus = Bus(parts, reactor, child.https if child else https_of(config))
+    if child:
+        Thread(target=_follow, args=(reactor, child.parent), name="parent", daemon=True).start()
+    else:
+        signal.signal(signal.SIGHUP, lambda *_: _call(reactor, bus.renew_https))
     _run(reactor, bus, failed, told)
     for failure in failed:
         report(failure)
