@@ -169,6 +169,12 @@ def test_the_site_table_names_meter_and_channel():
     assert rendered.losses == render(block_of("1")).losses
 
 
+def test_a_site_may_say_that_a_unit_is_other():
+    rendered = render(block_of("1"), sites={KEY: Site(KEY, uom_code="13")})
+    assert not any("unit code" in loss.reason for loss in rendered.losses)
+    assert headers(rendered)[0].uom_code == "13"
+
+
 def test_without_a_site_table_the_house_names_them():
     rendered = render(block_of("1"))
     meter, (channel,) = meter_of(rendered).header, headers(rendered)
