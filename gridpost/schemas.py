@@ -116,8 +116,6 @@ def validate(element: Any) -> None:
             reason = f"{_WIDE} attributes or more that no schema here knows"
             raise _refusal([Item(SchemaInvalid.code, reason, path_of(element, element))])
         messages = _stream(element)
-        if not messages:
-            return
         if len(messages) > _MANY_ERRORS:
             whole = path_of(element, element)
             raise _refusal([Item(SchemaInvalid.code, _plain(text), whole) for text in messages[:MAX_ITEMS]])
@@ -170,14 +168,24 @@ _is_wide = etree.XPath(f"descendant-or-self::*/*[{_WIDE}] or count(descendant-or
 _is_littered = etree.XPath(f"count(descendant-or-self::*/@*[local-name() != 'ref']) >= {_WIDE}")
 
 
+class _NoTree:
+    """A parser's target that keeps nothing: a second tree would double what a hostile message costs."""
+
+    def close(self) -> None:
+        """Nothing was kept."""
+
+
 def _stream(element: Any) -> list[str]:
-    parser = etree.XMLParser(schema=load(), no_network=True, resolve_entities=False, load_dtd=False)
+    """Return what is wrong, in words, without a path. Nothing is valid by this: `validate` still asks of the tree."""
+    parser = etree.XMLParser(
+        schema=load(), target=_NoTree(), no_network=True, resolve_entities=False, load_dtd=False
+    )  # fmt: skip
+    failure = []
     try:
         etree.fromstring(etree.tostring(element, with_tail=False), parser)
     except etree.XMLSyntaxError as error:
-        # Never an empty list for a failure: that would read as valid.
-        return [entry.message for entry in parser.error_log] or [str(error)]
-    return []
+        failure = [str(error)]
+    return [entry.message for entry in parser.error_log] or failure
 
 
 def _refusal(items: list[Item]) -> SchemaInvalid:
@@ -223,12 +231,17 @@ def _at(top: Any, path: str | None) -> Any:
     node = top
     for step in (path or "").split("/")[2:]:
         match = _STEP.match(step)
-        children = [child for child in node if _is_step(child, match)] if match else []
-        index = int(match[3] or 1) if match else 0
-        if not 0 < index <= len(children):
+        found = _step(node, match) if match else None
+        if found is None:
             return node
-        node = children[index - 1]
+        node = found
     return node
+
+
+def _step(node: Any, match: re.Match[str]) -> Any:
+    """Return the child that a step names, None when there is no such. One after the other: a list of all is dear."""
+    before = int(match[3] or 1) - 1
+    return next(islice(filter(lambda child: _is_step(child, match), node), before, None), None) if before >= 0 else None
 
 
 def _is_step(child: Any, match: re.Match[str]) -> bool:

@@ -87,6 +87,15 @@ def trees() -> Mapping[str, str]:
         "text-of-brackets": f"<a>{']]' * 490_000}</a>",
         "text-of-greater": f"<a>{'>' * 990_000}</a>",
         "text-of-three-octets": f"<a>{chr(0xFFFD) * 330_000}</a>",
+        # Just within what a tree may hold: 150,000 nodes.
+        "nodes-of-four": f"<a>{_filled(lambda n: f'x<n{n:x} c=``/>'.replace('`', chr(34)), most=37_400)}</a>",
+        "nodes-of-attributes": f"<a>{_filled(lambda n: f'<b n{n:x}=``/>'.replace('`', chr(34)), most=49_900)}</a>",
+        "nodes-of-ids": f"<a>{_filled(lambda n: f'<b id=`i{n:x}`/>'.replace('`', chr(34)), most=49_900)}</a>",
+        "nodes-of-texts": f"<a>{_filled(lambda n: f'x<n{n:x}/>', most=74_900)}</a>",
+        "nodes-of-greater": f"<a>{_filled(lambda n: f'<n{n:x}/>>', most=74_900)}</a>",
+        "nodes-namespaces": f"<a{names}>{_filled(lambda n: f'x<p{n % 56}:b p{(n + 1) % 56}:c=``/>'.replace('`', chr(34)), most=37_300)}</a>",
+        "texts-and-attributes": f"<a>{_filled(lambda _: 'x<b c=``/>'.replace('`', chr(34)))}</a>",
+        "attributes-each": f"<a>{_filled(lambda _: '<b c=``/>'.replace('`', chr(34)))}</a>",
         "texts-mixed": f"<a>{_filled(lambda _: 'x<b/>')}</a>",
         "ids": f"<a>{_filled(lambda n: f'<b Id=`i{n:x}`/>'.replace('`', chr(34)))}</a>",
         "ids-one-twice": f"<a>{_filled(lambda n: f'<b id=`i{n:x}`/>'.replace('`', chr(34)), most=CAP - 9)}<b Id='i0'/></a>",
@@ -376,5 +385,8 @@ def _all(setting: Setting, genuine: bytes) -> Iterator[Nasty]:
         "wide-many-names",
         "text-of-returns",
         "attributes-64-each",
+        "nodes-of-four",
+        "nodes-of-ids",
+        "nodes-namespaces",
     ):
         yield Nasty(f"signed {name}", draft(setting, made[name]).sealed())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_each_limit_is_the_last_value_taken(raw):
 def test_raised_limits_grow_in_proportion():
     raised = envelope.DEVICE_LIMITS.raised(3 << 20)
     assert (raised.size, raised.less_than, raised.equals) == (3 << 20, 300_000, 300_000)
-    assert (raised.depth, raised.attributes, raised.namespaces) == (64, 64, 64)
+    assert (raised.nodes, raised.depth, raised.attributes, raised.namespaces) == (450_000, 64, 64, 64)
     assert envelope.DEVICE_LIMITS.raised(1000).less_than == 100_000
 
 
@@ -268,3 +269,56 @@ def test_a_megabyte_of_malice_costs_little_memory():
 def test_names_made_up_by_strangers_are_forgotten():
     """3.6 million names in 40 MB of messages; lxml 6 alone keeps some 90 MB of them for good."""
     assert megabytes(_LEAK) < 40
+
+
+@pytest.mark.parametrize(
+    ("raw", "nodes"),
+    [
+        (b"<a/>", 1),
+        (b"<a></a>", 1),
+        (b"<a>x</a>", 2),
+        (b'<a>x<b c="" d="">y</b>\n</a>', 2 + 3 + 4),
+        (b'<a>><b c=">"/>></a>', 2 + 2 + 2),
+        (b"<a>==<b/>x></a>", 2 + 2),
+        (b'<a xmlns:b="u:b"><b:c/>&gt;</a>', 2 + 1 + 2),
+    ],
+)
+def test_no_tree_has_more_nodes_than_were_counted_on_the_bytes(raw, nodes):
+    root = etree.fromstring(raw)
+    texts = root.xpath("count(//text())")  # lxml's own count, as are the others
+    assert nodes == root.xpath("count(//*)") + texts + 2 * root.xpath("count(//@*)") + 2 * raw.count(b"xmlns")
+    assert envelope._most_nodes(raw) >= nodes
+    plain = raw.count(b">") == raw.count(b"<") and b"==" not in raw
+    # The root's own end has no "<" behind it.
+    assert not plain or envelope._most_nodes(raw) == nodes + 1
+
+
+def test_the_nodes_of_a_tree_are_bounded_on_the_bytes():
+    raw = b'<a>x<b c="" d="">y</b></a>'
+    assert envelope.parse(raw, envelope.Limits(nodes=9)).tag == "a"
+    with pytest.raises(LimitExceeded):
+        envelope.parse(raw, envelope.Limits(nodes=8))
+    # 37,500 of four nodes each are refused before anything is built: half a megabyte, 20 MB as a tree.
+    with pytest.raises(LimitExceeded):
+        envelope.parse(b"<a>" + b'x<b c=""/>' * 37_500 + b"</a>")
+    assert len(envelope.parse(b"<a>" + b'x<b c=""/>' * 37_400 + b"</a>")) == 37_400
+
+
+def test_the_nodes_allow_what_the_count_of_elements_is_for():
+    """35 days of 384 channel-quarters: 13,440 values, each in its six tags and every tag on a line of its own."""
+    row = b"\n  <r>\n   <t>2026-01-01T00:00:00Z</t>\n   <v>1.5</v>\n  </r>"
+    raw = b"<a>" + row * 13_440 + b"\n</a>"
+    assert raw.count(b"<") > 80_640 > 0.8 * envelope.DEVICE_LIMITS.less_than
+    assert len(envelope.parse(raw, envelope.DEVICE_LIMITS)) == 13_440
+
+
+def test_a_token_between_blanks_is_decoded_in_one_piece():
+    text = "Q \n" * 340_000
+    tracemalloc.start()
+    try:
+        octets = envelope.base64_octets(text)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert octets == b"\x41\x04\x10" * 85_000  # QQQQ
+    assert most < 3 * len(text)  # in pieces: 25 MB
