@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gridpost import enrolment
+from gridpost import enrolment, wssecurity
 from gridpost.errors import AnswerUntrusted, BusUnreachable, ConfigInvalid, EnrolmentRefused, FileUnwritable, NotFound
 from gridpost.wssecurity import KeySigner
 
@@ -50,10 +50,13 @@ def _parties(config: settings.Config) -> Parties:
     key, certificate, ca = (_read(config.path(getattr(config.identity, name))) for name in ("key", "certificate", "ca"))
     try:
         trusted = x509.load_pem_x509_certificate(ca).public_bytes(_DER)
-    except ValueError as error:
+    except wssecurity.UNREADABLE as error:
         raise ConfigInvalid(f"{config.identity.ca} is no certificate: {error}") from None
-    properties = tuple(config.identity.properties.items())
-    return Parties(config.identity.serial, KeySigner.from_pem(key, certificate), trusted, properties)
+    try:
+        signer = KeySigner.from_pem(key, certificate)
+    except wssecurity.UNREADABLE as error:
+        raise ConfigInvalid(f"{config.identity.certificate} or its key is not readable: {error}") from None
+    return Parties(config.identity.serial, signer, trusted, tuple(config.identity.properties.items()))
 
 
 def after(file: Path) -> Path:
@@ -180,13 +183,20 @@ def own(certificates: tuple[bytes, ...], request: bytes, ca: x509.Certificate) -
     key = x509.load_der_x509_csr(request).public_key()
     for raw in certificates:
         certificate = x509.load_der_x509_certificate(raw)
-        if certificate.public_key() == key:
+        if _key_of(certificate) == key:
             try:
                 certificate.verify_directly_issued_by(ca)
-            except (ValueError, TypeError, InvalidSignature) as error:
+            except (*wssecurity.UNREADABLE, InvalidSignature) as error:
                 raise AnswerUntrusted("the certificate for this device is not the CA's", detail=str(error)) from None
             return certificate
     raise AnswerUntrusted("the enrolment answer holds no certificate for this device's key")
+
+
+def _key_of(certificate: x509.Certificate) -> object:
+    try:
+        return certificate.public_key()
+    except wssecurity.UNREADABLE:
+        return None  # of a kind that we do not make, so not ours
 
 
 def make_folder(folder: Path) -> None:

@@ -93,9 +93,9 @@ def read(raw: bytes, ca: x509.Certificate, now_utc_ms: int) -> Crl:
         found = x509.load_pem_x509_crl(raw) if b"-----BEGIN" in raw else x509.load_der_x509_crl(raw)
         extensions = {one.oid: one for one in found.extensions}
         revoked = dict(_revoked(found))
+        _check(found, ca)  # names and algorithms are read only when they are asked for
     except wssecurity.UNREADABLE as error:
         raise FileInvalid(f"no list of revoked certificates: {error}") from None
-    _check(found, ca)
     if ExtensionOID.CRL_NUMBER not in extensions or found.next_update_utc is None:
         raise FileInvalid("the list has no number or no end; RFC 5280 section 5.1.2 wants both")
     if unknown := [oid for oid, one in extensions.items() if one.critical and oid not in _KNOWN]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from gridpost.ied_soap_client import agent as agents
 from gridpost.ied_soap_client import config as settings
 from gridpost.ied_soap_client import identity
@@ -161,6 +162,49 @@ def test_another_cas_certificate_for_our_key_is_not_taken(device, bus):
     with pytest.raises(AnswerUntrusted):
         renew(device)
     assert identity.parties(device.config).signer.certificate == bus.device
+
+
+def changed(der, octets, others):
+    """A certificate with an OID or a version that nobody knows, as often as it stands there."""
+    assert octets in der
+    return der.replace(octets, others)
+
+
+P256, ECDSA_SHA256 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d040302")
+UNKNOWN_CURVE, UNKNOWN_SIGNATURE = bytes.fromhex("06082a8648ce3d03017f"), bytes.fromhex("06082a8648ce3d04037f")
+VERSION_3, VERSION_5 = bytes.fromhex("a003020102"), bytes.fromhex("a003020104")
+
+
+def test_a_certificate_that_cannot_be_read_is_an_answer_not_to_be_trusted(device, bus):
+    def answer(octets, others):
+        def renews(raw, headers):
+            key = x509.load_der_x509_csr(base64.b64decode(raw)).public_key()
+            der = bus._certify(bus.ca.issue_device("IED-7").certificate, key)
+            body = base64.b64decode(enrolment.certs_only([der]))
+            # Of equal length, so the PKCS#7 around it stays whole.
+            return 200, base64.encodebytes(body.replace(der, changed(der, octets, others))), {}
+
+        return renews
+
+    for octets, others in ((P256, UNKNOWN_CURVE), (ECDSA_SHA256, UNKNOWN_SIGNATURE), (VERSION_3, VERSION_5)):
+        bus.renews = answer(octets, others)
+        with pytest.raises(AnswerUntrusted):
+            renew(device)
+    assert identity.parties(device.config).signer.certificate == bus.device
+
+
+@pytest.mark.parametrize("change", [(P256, UNKNOWN_CURVE), (VERSION_3, VERSION_5)], ids=["a curve", "a version"])
+@pytest.mark.parametrize("name", ["ca", "certificate"])
+def test_a_file_that_cannot_be_read_is_a_wrong_setting(device, name, change):
+    file = device.config.path(getattr(device.config.identity, name))
+    der = x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(serialization.Encoding.DER)
+    begin, end = b"-----BEGIN CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n"
+    file.write_bytes(begin + base64.encodebytes(changed(der, *change)) + end)
+    if (name, change[0]) == ("ca", P256):  # its key is asked for when something of it comes
+        assert identity.parties(device.config).ca
+        return
+    with pytest.raises(ConfigInvalid):
+        identity.parties(device.config)
 
 
 def test_two_renewals_at_once_are_one(device):

@@ -160,6 +160,16 @@ def test_pem_and_der_are_read_alike(foreign):
     assert crl.load_ca(foreign.der) == crl.load_ca(foreign.pem)
 
 
+def replaced(der, octets, others):
+    """A list with octets changed, as often as they stand there."""
+    assert bytes.fromhex(octets) in der
+    return der.replace(bytes.fromhex(octets), bytes.fromhex(others))
+
+
+def name_octets(ca):
+    return ca.name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value.encode()
+
+
 OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -179,10 +189,15 @@ OTHER_KEY = ec.generate_private_key(ec.SECP256R1())
             extensions=[(x509.IssuingDistributionPoint(None, None, True, False, None, False, False), True)]
         ),
         lambda ca: ca.crl(revoked=[(7, MADE, x509.CertificateIssuer([x509.DirectoryName(ca.name)]))]),
+        # Octets of equal length: a version, a name that is no UTF-8, an algorithm that nobody knows.
+        lambda ca: replaced(ca.crl(), "020101300a06082a8648ce3d0403", "020107300a06082a8648ce3d0403"),
+        lambda ca: replaced(ca.crl(), name_octets(ca).hex(), b"\xff".hex() * len(name_octets(ca))),
+        lambda ca: replaced(ca.crl(), "06082a8648ce3d040302", "06082a8648ce3d04037f"),
     ],
     ids=[
         "empty", "no PEM", "a certificate", "another key", "another issuer", "a changed octet", "no number",
-        "from the future", "a delta", "a part", "of several CAs",
+        "from the future", "a delta", "a part", "of several CAs", "an unknown version", "no name",
+        "an unknown algorithm",
     ],
 )  # fmt: skip
 def test_a_list_that_is_not_to_be_believed_is_refused(foreign, make):
@@ -197,9 +212,15 @@ def test_a_list_that_is_not_to_be_believed_is_refused(foreign, make):
         ForeignCA(ca=False).pem,
         ForeignCA(crl_sign=False).pem,
         ForeignCA(key=ec.generate_private_key(ec.SECP521R1())).pem,
+        replaced(ForeignCA().der, "a003020102", "a003020104"),
+        replaced(ForeignCA().der, "06082a8648ce3d030107", "06082a8648ce3d03017f"),
+        replaced(ForeignCA().der, "0603551d13", "0603551d0f"),
     ],
-    ids=["empty", "no CA", "may not sign lists", "an unknown curve"],
-)
+    ids=[
+        "empty", "no CA", "may not sign lists", "a curve we refuse", "an unknown version", "an unknown curve",
+        "one extension twice",
+    ],
+)  # fmt: skip
 def test_what_is_no_ca_is_refused(raw):
     with pytest.raises(FileInvalid):
         crl.load_ca(raw)
