@@ -17,16 +17,17 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from disk_shim import Record, Shim
+from disk_shim import Record, Shim, packed
 from live_bus import Device, LiveBus, channel_table, run
-from power_loss import DROUGHT, Disk, Files, load, put
+from power_loss import DROUGHT, SEASONS, Disk, Files, Weather, load, put
 from traffic import Found, Sent
 
 VALUES = 24  # a message: a quarter of a day, so that every fourth completes a billing file
 FIRST_S = 1_609_459_200  # 2021-01-01T00:00:00Z
 DELIVERED_TO = "days"  # not there at first: the bus makes it
+MOST_EVIDENCE = 5
 _MESSAGE_ID = re.compile(rb"<messageId>([^<]+)<")
 
 
@@ -37,6 +38,7 @@ class DiskFound(Found):
     files_wrong: int = 0
     audit_wrong: int = 0
     slowest_start_s: float = 0.0
+    evidence: list[str] = field(default_factory=list)
 
 
 def answers(trace: Iterable[Record]) -> Iterator[tuple[str, bytes]]:
@@ -46,6 +48,33 @@ def answers(trace: Iterable[Record]) -> Iterator[tuple[str, bytes]]:
             found = _MESSAGE_ID.search(record.data)
             if found:
                 yield found[1].decode("ascii"), record.data.partition(b"\r\n\r\n")[2]
+
+
+class Cut(NamedTuple):
+    """The power went behind the first `kept` records of a trace that began with `before`; `files` is what is left."""
+
+    before: Files
+    trace: Sequence[Record]
+    kept: int
+    weather: Weather
+    files: Files
+
+    @classmethod
+    def choose(cls, root: Path, before: Files, trace: Sequence[Record], chance: random.Random) -> Cut:
+        """A place, every other time near the end, and a weather."""
+        kept = chance.randint(chance.choice((0, len(trace) * 9 // 10)), len(trace))
+        disk = Disk(str(root), before, chance).follow(trace[:kept])
+        weather = chance.choice(SEASONS)
+        return cls(before, trace, kept, weather, disk.cut(weather, chance))
+
+    def keep(self, place: Path, why: str) -> Path:
+        """Write all that shows what became of it: before/, image/, the trace as the shim wrote it, and why."""
+        place.mkdir(parents=True)
+        put(self.before, place / "before")
+        put(self.files, place / "image")
+        (place / "trace").write_bytes(b"".join(map(packed, self.trace)))
+        (place / "why.txt").write_text(f"{why}\nrecords kept: {self.kept} of {len(self.trace)}\n{self.weather}\n")
+        return place
 
 
 @dataclass
@@ -174,6 +203,14 @@ class World:
     def back_to(self, files: Files) -> None:
         """Let the disk hold this."""
         put(files, self.folder)
+
+    def keep(self, cut: Cut, problems_before: int) -> None:
+        """Keep a cut beside the folder when it has brought problems: of the first few."""
+        problems = self.found.problems[problems_before:]
+        if problems and len(self.found.evidence) < MOST_EVIDENCE:
+            place = self.folder.with_name("evidence") / str(len(self.found.evidence) + 1)
+            self.found.evidence.append(str(cut.keep(place, "\n".join(problems))))
+            say(f"kept in {place}: {problems[0]}")
 
 
 class Pushing:

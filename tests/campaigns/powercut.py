@@ -24,13 +24,15 @@ Exit status: 0 everything holds, 1 something does not.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
+import shutil
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,9 +40,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parent))
 
 from disk_shim import Record, compiler
-from disk_world import DELIVERED_TO, DiskFound, Pushing, World, answers, judge_seen, load, program, say
+from disk_world import DELIVERED_TO, Cut, DiskFound, Pushing, World, answers, judge_seen, load, program, say
 from judging import judge_entries, judge_receipts
-from power_loss import SEASONS, Disk, Files, put
+from power_loss import put
 from traffic import Sent
 
 OLDER = 100  # of the receipts before the last life, asked for again after each cut
@@ -80,6 +82,7 @@ class Outcome(DiskFound):
 
     cuts: int = 0
     looks: int = 0
+    looked_for: int = 0
     repeated: int = 0
     traced: int = 0
     promised_before_cuts: int = 0
@@ -95,13 +98,14 @@ def campaign(place: Path, plan: Plan) -> Outcome:
     world = World.make(place, outcome, lie=lie)
     world.command = program(code) if code else None
     again: list[Sent] = []
+    last: Cut | None = None
     try:
-        for number in range(plan.cuts):
-            again = _life(world, plan, number, again)
-            say(f"cut {number + 1} of {plan.cuts}: {_promised(world)} promised, {len(outcome.problems)} problems")
+        while outcome.cuts < plan.cuts:
+            again, last = _life(world, plan, last, again)
+            say(f"cut {outcome.cuts} of {plan.cuts}: {_promised(world)} promised, {len(outcome.problems)} problems")
             if len(outcome.problems) > 20:
                 return outcome  # damaged beyond what is worth going on with
-        _last_life(world, plan, again)
+        _last_life(world, plan, last, again)
     finally:
         if world.bus.process is not None:
             world.bus.kill()
@@ -116,22 +120,28 @@ def _promised(world: World) -> int:
     return sum(one.receipt is not None for one in world.sent.values())
 
 
-def _start(world: World, where: str) -> None:
+def _start(world: World, last: Cut | None) -> None:
+    """Start on what the last cut left, and judge."""
+    outcome = world.found
+    assert isinstance(outcome, Outcome)
+    where, problems_before = f"after cut {outcome.cuts}", len(outcome.problems)
     world.start()
     world.judge_promises(where)
     world.judge_files(where)
     world.judge_audit(where)
+    if last is not None:
+        world.keep(last, problems_before)
 
 
-def _life(world: World, plan: Plan, number: int, again: list[Sent]) -> list[Sent]:
-    """Start, push, kill, cut; return what the next life is asked for again."""
-    where, outcome = f"after cut {number}", world.found
+def _life(world: World, plan: Plan, last: Cut | None, again: list[Sent]) -> tuple[list[Sent], Cut]:
+    """Start, push, kill, cut; return what the next life is asked for again, and the cut."""
+    outcome = world.found
     assert isinstance(outcome, Outcome)
-    _start(world, where)
+    _start(world, last)
     older = [one for one in world.sent.values() if one.receipt is not None]
     again = again + world.chance.sample(older, min(OLDER, len(older)))
     pushing = Pushing(world, again, _share(world, plan), plan.repeats).start()
-    pushing.wait_for((plan.messages - _promised(world)) // (plan.cuts - number + 1))
+    pushing.wait_for((plan.messages - _promised(world)) // (plan.cuts - outcome.cuts + 1))
     time.sleep(world.chance.random() * 0.02)  # anywhere between two answers, not just behind one
     pushing.is_over = True
     world.bus.kill()
@@ -139,24 +149,16 @@ def _life(world: World, plan: Plan, number: int, again: list[Sent]) -> list[Sent
     trace = world.shim.taken()
     judge_seen(pushing.seen, trace, outcome)
     promised = sum(message_id not in {one.message_id for one in older} for message_id, _ in answers(trace))
-    files, kept = _cut(world, trace)
     _look(world, trace, plan.looks)
-    again = world.settle(trace[:kept])
-    world.back_to(files)
+    cut = Cut.choose(world.folder, world.before, trace, world.chance)
+    again = world.settle(trace[: cut.kept])
+    world.back_to(cut.files)
     outcome.cuts += 1
     outcome.traced += len(trace)
     outcome.repeated += pushing.repeated
     outcome.promised_before_cuts += len(again)
     outcome.undone_by_cuts += promised - sum(one not in older for one in again)
-    return again
-
-
-def _cut(world: World, trace: Sequence[Record]) -> tuple[Files, int]:
-    """Choose a place, every other time near the end, and a weather; return what is left, and the place."""
-    chance = world.chance
-    kept = chance.randint(chance.choice((0, len(trace) * 9 // 10)), len(trace))
-    disk = Disk(str(world.folder), world.before, chance).follow(trace[:kept])
-    return disk.cut(chance.choice(SEASONS), chance), kept
+    return again, cut
 
 
 def _look(world: World, trace: Sequence[Record], looks: int) -> None:
@@ -164,32 +166,36 @@ def _look(world: World, trace: Sequence[Record], looks: int) -> None:
     outcome = world.found
     assert isinstance(outcome, Outcome)
     standing = {one.message_id: one.receipt for one in world.sent.values() if one.receipt is not None}
-    place = world.folder.with_name("look")
     for _ in range(looks):
-        files, kept = _cut(world, trace)
-        put(
-            {path: content for path, content in files.items() if path.startswith("bus/gridpost.db")} | {"bus": None},
-            place,
-        )
+        cut, problems_before = Cut.choose(world.folder, world.before, trace, world.chance), len(outcome.problems)
         outcome.looks += 1
-        where = f"look {outcome.looks}, at record {kept} of {len(trace)}"
-        try:
-            with sqlite3.connect(place / "bus" / "gridpost.db") as database:
-                stored = dict(database.execute("SELECT message_id, receipt FROM entry").fetchall())
-            database.close()
-        except sqlite3.DatabaseError as problem:
-            outcome.problem(f"{where}: {problem}", "wrong")
-            continue
-        for message_id, receipt in (standing | dict(answers(trace[:kept]))).items():
-            if stored.get(message_id) != receipt:
-                outcome.problem(f"{where}: {message_id} has a receipt and is not in the store as promised", "lost")
+        where = f"look {outcome.looks}, at record {cut.kept} of {len(trace)} ({cut.weather})"
+        receipts = standing | dict(answers(trace[: cut.kept]))
+        outcome.looked_for += len(receipts)
+        _judge_look(world, cut, receipts, where)
+        world.keep(cut, problems_before)
 
 
-def _last_life(world: World, plan: Plan, again: list[Sent]) -> None:
+def _judge_look(world: World, cut: Cut, receipts: Mapping[str, bytes], where: str) -> None:
+    place = world.folder.with_name("look")
+    database = {path: content for path, content in cut.files.items() if path.startswith("bus/gridpost.db")}
+    put(database | {"bus": None}, place)
+    try:
+        with contextlib.closing(sqlite3.connect(place / "bus" / "gridpost.db")) as opened:
+            stored = dict(opened.execute("SELECT message_id, receipt FROM entry").fetchall())
+    except sqlite3.DatabaseError as problem:
+        world.found.problem(f"{where}: {problem}", "wrong")
+        return
+    for message_id, receipt in receipts.items():
+        if stored.get(message_id) != receipt:
+            world.found.problem(f"{where}: {message_id} has a receipt and is not in the store as promised", "lost")
+
+
+def _last_life(world: World, plan: Plan, last: Cut | None, again: list[Sent]) -> None:
     """Push what is left, send everything again, let the reader come to the end, and judge the whole store."""
     outcome = world.found
     assert isinstance(outcome, Outcome)
-    _start(world, f"after cut {outcome.cuts}")
+    _start(world, last)
     for todo in (again, None):
         every = [one for one in world.sent.values() if one.receipt is not None] if todo is None else todo
         pushing = Pushing(world, every, _share(world, plan), plan.repeats).start()
@@ -229,14 +235,21 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=getattr(Plan(), name))
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--sabotage", choices=sorted(SABOTAGES), default="")
-    parser.add_argument("--keep", type=Path, help="folder to leave everything in")
+    parser.add_argument("--keep", type=Path, help="folder to leave everything in; damage is left in one anyway")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     if compiler() is None:
         parser.error("there is no C compiler (cc, gcc or clang), which the shim below the bus needs")
     plan = Plan(asked.messages, asked.cuts, asked.repeats, asked.looks, asked.seed, asked.sabotage)
-    with tempfile.TemporaryDirectory() as temporary:
-        outcome = campaign(asked.keep or Path(temporary), plan)
+    place = asked.keep or Path(tempfile.mkdtemp(prefix="powercut-"))
+    try:
+        outcome = campaign(place, plan)
+        is_left = asked.keep or (outcome.evidence and not plan.sabotage)
+    except BaseException:
+        say(f"left in {place}")
+        raise
+    if not is_left:
+        shutil.rmtree(place)
     result = {**asdict(outcome), "ok": outcome.ok}
     print(json.dumps(result) if asked.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
     return 0 if outcome.ok else 1
