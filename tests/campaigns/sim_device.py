@@ -187,6 +187,8 @@ class Device:
     def _say(self, event: str, **fields: Any) -> None:
         if event == "receipted":
             self.receipted.append(fields["message_id"])
+        if event == "refused":  # what this device makes of its meter is never wrong for good: somebody interfered
+            self.world.trace.problem("set-aside", f"{self.serial}: {fields['message_id']} for {fields['code']}")
         told = (fields.get(name) for name in ("message_id", "interval_end", "code", "reason", "seq", "by_ms"))
         self.world.trace.note(self.serial, f"ied-{event}", *(one for one in told if one is not None))
 

@@ -11,6 +11,7 @@ import re
 import sqlite3
 from base64 import b64decode
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -138,11 +139,15 @@ def judge_measured(world: World, device: Device, stored: Values) -> None:
     meter = meter_of(device.serial)
     for stream in device.shape.streams:
         total = Decimal(0)
+        starts = {one.counted[stream] for one in device.meter.given}
+        ended: Mapping[int, list[int]] = defaultdict(list)
+        for one in device.meter.given:
+            ended[one.end_utc].append(one.counted[stream])
         for (_, _, end), versions in ((key, one) for key, one in stored.items() if key[:2] == (meter, stream)):
             total += min(versions)
             if len(versions) > 1:
                 world.trace.problem("measured", f"{meter} {stream} {end}: two values {versions}")
-            if not any(_is_difference(device, stream, end, int(value * 1000)) for value in versions):
+            if not any(starts & _begins(ended, end, int(value * 1000)) for value in versions):
                 world.trace.problem("measured", f"{meter} {stream} {end}: {versions} was not measured")
         given = [one.counted[stream] for one in device.meter.given]
         ends = {counted for counted in given if counted % (1 << 32) == last.get(stream)}
@@ -152,11 +157,9 @@ def judge_measured(world: World, device: Device, stored: Values) -> None:
             world.trace.problem("measured", f"{meter} {stream}: {total} kWh stored of {(max(ends) - given[0]) / 1000}")
 
 
-def _is_difference(device: Device, stream: str, end_utc: int, watt_hours: int) -> bool:
-    given = device.meter.given
-    now = [one.counted[stream] for one in given if one.end_utc == end_utc]
-    before = {counted - watt_hours for counted in now}
-    return any(one.counted[stream] in before for one in given)
+def _begins(ended: Mapping[int, Sequence[int]], end_utc: int, watt_hours: int) -> set[int]:
+    """The stands from which an interval that ends then would have counted so much."""
+    return {counted - watt_hours for counted in ended.get(end_utc, ())}
 
 
 def judge_out(world: World, database: sqlite3.Connection, stored: Values) -> None:

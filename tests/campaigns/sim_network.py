@@ -18,7 +18,7 @@ from sim_setting import INSIDER
 
 from gridpost import answers, exchange
 from gridpost.errors import BusUnreachable
-from gridpost.model import Counts, Position, Receipt
+from gridpost.model import Counts, Position, Receipt, Reference
 
 if TYPE_CHECKING:
     from sim_device import Device
@@ -162,7 +162,7 @@ class Network:
         content_digest = exchange.content_digest(body)
         now = self.world.utc_ms()
         receipt = Receipt(
-            message_id_of(body), sender, content_digest, (), now, Position(0, 7), bytes(32), Counts(1, 0, 0)
+            message_id_of(body), sender, content_digest, _REFERENCES, now, Position(0, 7), bytes(32), Counts(1, 0, 0)
         )
         signer = self.chance.choice((parties.false_bus, parties.devices[INSIDER]))
         forged = exchange.seal(answers.encode_receipt(receipt, "MeterReadings", "bus"), signer, now)
@@ -244,6 +244,9 @@ PLACES = re.compile(
     rb"<(?:value|timeStamp|MessageID[^>]*|Source[^>]*|Value|wsu:Created|mRID|seq|recordedAt|messageId|"
     rb"logRootBefore|DigestValue|ds:DigestValue)>([^<]+)<"
 )
+# What a receipt must name to be one at all; a device cannot know which form its request arrived in.
+_C14N = "http://www.w3.org/2001/10/xml-exc-c14n#"
+_REFERENCES = (Reference("#body", _C14N, "", "http://www.w3.org/2001/04/xmlenc#sha256", "A" * 43 + "="),)
 _MESSAGE_ID = re.compile(rb"<MessageID[^>]*>([^<]+)</MessageID>")
 
 

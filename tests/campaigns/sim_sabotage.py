@@ -13,8 +13,9 @@ from gridpost.server import readers, reception
 from gridpost.server.store import SqlStore, group, on_file
 
 from gridpost import exchange, merkle, units, wssecurity
-from gridpost.errors import AnswerUntrusted
+from gridpost.errors import AnswerUntrusted, SignatureInvalid
 from gridpost.exchange import Authentic
+from gridpost.recogniser import Plain
 
 Damage = Callable[[ExitStack], None]
 
@@ -25,22 +26,26 @@ def _put(stack: ExitStack, owner: Any, name: str, value: Any) -> Any:
     return kept
 
 
+def _unverified(envelope: Any) -> tuple[int, bytes]:
+    """What a message says of itself: when it was sealed, and its payload in canonical form."""
+    if isinstance(envelope, Plain):
+        return envelope.created_utc_ms, envelope.payload
+    try:
+        created_utc_ms = units.parse_utc_ms(next(child.text for child in envelope.timestamp))
+    except ValueError:
+        raise SignatureInvalid from None
+    return created_utc_ms, exchange.canonical(envelope.payload)
+
+
 def verify_off(stack: ExitStack) -> None:
     """No signature is checked, no digest compared."""
 
     def verify(envelope: Any, enrolment: Any) -> Authentic:
-        if not hasattr(envelope, "body"):
-            return kept(envelope, enrolment)
         try:
             return kept(envelope, enrolment)
-        except Exception:
-            created = next(child.text for child in envelope.timestamp)
-            try:
-                created_utc_ms = units.parse_utc_ms(created)
-            except ValueError:
-                raise exchange.SignatureInvalid from None
-            content = hashlib.sha256(exchange.canonical(envelope.payload)).digest()
-            return Authentic(wssecurity.Verified((), bytes(32), created_utc_ms), content)
+        except SignatureInvalid:
+            created_utc_ms, payload = _unverified(envelope)
+            return Authentic(wssecurity.Verified((), bytes(32), created_utc_ms), exchange.content_digest(payload))
 
     kept = _put(stack, exchange, "verify", verify)
 
@@ -89,7 +94,12 @@ def receipt_made_anew(stack: ExitStack) -> None:
         found = known(connection, entries)
         return {key: one._replace(receipt=one.receipt + b"\n") for key, one in found.items()}
 
+    def find(self: Any, *about: Any) -> Any:
+        one = found_first(self, *about)
+        return one and one._replace(receipt=one.receipt + b"\n")
+
     _put(stack, on_file, "known_receipts", other)
+    found_first = _put(stack, SqlStore, "find", find)
 
 
 def cursor_before_outbox(stack: ExitStack) -> None:
@@ -135,6 +145,18 @@ def answers_believed(stack: ExitStack) -> None:
     kept = _put(stack, push.exchange, "open_answer", open_answer)
 
 
+def refusals_believed(stack: ExitStack) -> None:
+    """A device takes a refusal of anybody's attempt to send its content for one of its own."""
+
+    class Whichever:
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    _put(stack, push, "signature_digest", lambda _: Whichever())
+
+
 SABOTAGES: dict[str, Damage] = {
     "verify-off": verify_off,
     "window-off": window_off,
@@ -145,6 +167,7 @@ SABOTAGES: dict[str, Damage] = {
     "noted-before-delivery": noted_before_delivery,
     "root-off": root_off,
     "answers-believed": answers_believed,
+    "refusals-believed": refusals_believed,
 }
 
 
