@@ -55,7 +55,8 @@ class Worker:
             loop.call_later(self._life.bus.chance.choice((0.0, 0.005, 0.1, 2.0)), self._end_turn)
         waiting = loop.create_future()
         self._turn.append((record, waiting))
-        return (await waiting).result(timeout=0)
+        receipt: bytes = (await waiting).result(timeout=0)
+        return receipt
 
     def _end_turn(self) -> None:
         life, threads = self._life, self._life.world.threads
@@ -103,7 +104,7 @@ class Delivery:
             trace.note(BUS_ID, "delivery-fails", name)
             raise StoreUnavailable("the partner's server is away")
         disk.step("before the file is put")
-        place = self._directory.deliver(name, content)
+        place: str = self._directory.deliver(name, content)
         self._bus.delivered.setdefault(name, []).append(content)
         trace.note(BUS_ID, "delivered", name)
         disk.step("before the delivery is noted")
@@ -124,7 +125,7 @@ class Life:
         world, parties = self.world, self.world.setting.parties
         clock = WatchedClock(self._stepped, world.utc_ns, world.steady_ns)
         self.store = store = open_store(self.bus.path, clock, serve=True, on_fatal=self._fatal)
-        audit = Audit(AuditLines(world), clock)  # type: ignore[arg-type]
+        audit = Audit(AuditLines(world), clock)
         post = Post(BUS_ID, parties.bus, store, clock, zone_of, DEVICE_LIMITS)
         self.reception = Reception(post, audit, Worker(self))
         files = DayFiles(store, Mv90Adapter(), {}, zone_of)

@@ -93,7 +93,7 @@ class Device:
     receipted: list[str] = field(default_factory=list)
     agent: Agent | None = None
     spool: Spool | None = None
-    _task: asyncio.Task | None = None
+    _task: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         number = self.world.plan.shapes

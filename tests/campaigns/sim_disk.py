@@ -35,7 +35,7 @@ class Disk:
         self._connections: list[Connection] = []
 
     def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
-        made = sqlite3.connect(*arguments, **(options | {"factory": Connection}))
+        made: Connection = sqlite3.connect(*arguments, **(options | {"factory": Connection}))
         made.disk = self
         self._connections.append(made)
         return made

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from gridpost.adapters.mv90 import Mv90Adapter
@@ -50,7 +50,7 @@ def judge(world: World) -> None:
         judge_measured(world, device, stored)
 
 
-def judge_entries(world: World, entries: list[tuple]) -> None:
+def judge_entries(world: World, entries: list[tuple[Any, ...]]) -> None:
     """Each acknowledged message is stored once, with the receipt that left; nothing else is, and nothing too late."""
     times: dict[tuple[str, str], list[bytes]] = defaultdict(list)
     problem, before = world.trace.problem, 0
@@ -80,7 +80,7 @@ def judge_entries(world: World, entries: list[tuple]) -> None:
                 problem("acknowledged-not-stored", f"{device.serial} took a receipt for {message_id}")
 
 
-def judge_tree(world: World, entries: list[tuple]) -> None:
+def judge_tree(world: World, entries: list[tuple[Any, ...]]) -> None:
     """Each receipt states its entry's place and the root over all before it (RFC 9162 section 2.1.1)."""
     peaks: list[tuple[int, bytes]] = []  # complete subtrees, the largest first: entries, hash
     for seq, _, message_id, _, _, _, _, leaf, receipt in entries:
@@ -104,7 +104,7 @@ def stored_values(database: sqlite3.Connection) -> Values:
     return stored
 
 
-def judge_sent(world: World, entries: list[tuple], stored: Values) -> None:
+def judge_sent(world: World, entries: list[tuple[Any, ...]], stored: Values) -> None:
     """What is stored is what the stored messages said when their devices sent them, no value more, none less."""
     sent: Values = defaultdict(set)
     for _, sender, message_id, *_ in entries:

@@ -22,6 +22,8 @@ class Crash(BaseException):
 class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio loop whose time jumps to the next thing due."""
 
+    _scheduled: list[asyncio.TimerHandle]  # asyncio's own
+
     def __init__(self) -> None:
         super().__init__()
         self._selector = self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from gridpost.ied_soap_client.transport import HttpAnswer
@@ -56,7 +56,7 @@ class Network:
         self.genuine: dict[str, Genuine] = {}  # message id -> it
         self.requests: list[tuple[str, bytes]] = []
         self.answers: list[bytes] = []
-        self._fates: tuple[Callable[[str, bytes], object], ...] = (
+        self._fates: tuple[Callable[[str, bytes], Awaitable[HttpAnswer]], ...] = (
             self._lose_request, self._lose_answer, self._lose_answer, self._twice, self._late, self._cut_request,
             self._cut_answer, self._proxy_answer, self._changed_request, self._changed_answer, self._forged_answer,
             self._foreign_answer,

@@ -13,6 +13,7 @@ from gridpost.server import readers, reception
 from gridpost.server.store import SqlStore, group, on_file
 
 from gridpost import exchange, merkle, units, wssecurity
+from gridpost.envelope import canonical
 from gridpost.errors import AnswerUntrusted, SignatureInvalid
 from gridpost.exchange import Authentic
 from gridpost.recogniser import Plain
@@ -34,7 +35,7 @@ def _unverified(envelope: Any) -> tuple[int, bytes]:
         created_utc_ms = units.parse_utc_ms(next(child.text for child in envelope.timestamp))
     except ValueError:
         raise SignatureInvalid from None
-    return created_utc_ms, exchange.canonical(envelope.payload)
+    return created_utc_ms, canonical(envelope.payload)
 
 
 def verify_off(stack: ExitStack) -> None:
@@ -42,10 +43,11 @@ def verify_off(stack: ExitStack) -> None:
 
     def verify(envelope: Any, enrolment: Any) -> Authentic:
         try:
-            return kept(envelope, enrolment)
+            found: Authentic = kept(envelope, enrolment)
         except SignatureInvalid:
             created_utc_ms, payload = _unverified(envelope)
-            return Authentic(wssecurity.Verified((), bytes(32), created_utc_ms), exchange.content_digest(payload))
+            found = Authentic(wssecurity.Verified((), bytes(32), created_utc_ms), exchange.content_digest(payload))
+        return found
 
     kept = _put(stack, exchange, "verify", verify)
 

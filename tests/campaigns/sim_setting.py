@@ -27,6 +27,7 @@ BUS_ID = "bus"
 DEVICES = ("IED-A", "IED-B")
 INSIDER = "IED-X"  # enrolled, with a meter of its own, and up to no good
 _ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+Usages = tuple[x509.ObjectIdentifier, ...]
 _PERIODS = {900: 2, 1800: 5, 3600: 7}
 
 
@@ -128,14 +129,14 @@ def _key(name: str) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(int.from_bytes(hashlib.sha256(b"simulate " + name.encode()).digest()), ec.SECP256R1())
 
 
-def _signer(name: str, issuer: str, ca: ec.EllipticCurvePrivateKey, usages: tuple) -> KeySigner:
+def _signer(name: str, issuer: str, ca: ec.EllipticCurvePrivateKey, usages: Usages) -> KeySigner:
     key = _key(f"{name} of {issuer}" if issuer != "Device CA" else name)
     return KeySigner(key, _certificate(name, issuer, key, ca, usages))
 
 
 def _certificate(
-    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, ca: ec.EllipticCurvePrivateKey, usages: tuple
-):
+    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, ca: ec.EllipticCurvePrivateKey, usages: Usages
+) -> bytes:
     """DER; what `CertificateBuilder.sign` makes, but with RFC 6979's signature, so always the same."""
     names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, issuer)]
     builder = (

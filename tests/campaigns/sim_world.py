@@ -107,6 +107,9 @@ class World:
         self.devices = [Device(self, serial, self.chance(serial)) for serial in DEVICES]
         self._happens = self.chance("happenings")
 
+    def _machines(self) -> list[Bus | Device]:
+        return [self.bus, *self.devices]
+
     def chance(self, name: str) -> random.Random:
         return random.Random(f"{self.seed} {name}")
 
@@ -135,7 +138,7 @@ class World:
             self.trace.problem("receipts-differ", f"{found[1].decode()} has {len(known)} receipts")
 
     async def run(self) -> None:
-        living = [asyncio.ensure_future(one.live()) for one in (self.bus, *self.devices)]
+        living = [asyncio.ensure_future(one.live()) for one in self._machines()]
         self._troubles_begin()
         for at_s, what, long_s in self.plan.happenings:
             await asyncio.sleep(max(0.0, at_s - self.loop.time()))
@@ -202,7 +205,7 @@ class World:
         self.network.trouble = 0.0
         self.network.cut_off.clear()
         self.bus.way_out_closed = False
-        for one in (self.bus, *self.devices):
+        for one in self._machines():
             one.disk.rest()
         await asyncio.sleep(3 * 3600)  # who is down comes up, who stepped is set right
         for device in self.devices:

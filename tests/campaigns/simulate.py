@@ -44,7 +44,7 @@ from sim_world import Found, history
 MEMORY = Path("/dev/shm")
 
 
-def folder() -> tempfile.TemporaryDirectory:
+def folder() -> tempfile.TemporaryDirectory[str]:
     """In memory where there is such a place: a real disk's syncs are not what is looked at here."""
     return tempfile.TemporaryDirectory(prefix="simulate-", dir=MEMORY if MEMORY.is_dir() else None)
 
