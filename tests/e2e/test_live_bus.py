@@ -66,7 +66,7 @@ def test_a_push_gets_a_receipt_and_counts_and_becomes_a_billing_file(make_bus):
     assert exported["files"][0]["complete"] is True
 
     names = {event["event"] for event in bus.audit()}
-    assert names == {"started", "enrolled", "recorded", "repeat", "file-rendered", "file-delivered"}
+    assert names == {"started", "crl-issued", "enrolled", "recorded", "repeat", "file-rendered", "file-delivered"}
 
 
 def test_the_ieds_own_programs_do_the_same(shared_bus, tmp_path):
@@ -323,15 +323,15 @@ def test_the_audit_log_is_one_line_an_event_whatever_strangers_send(live_bus):
     lines = raw_log.splitlines()
     assert all(0x20 <= octet < 0x7F or octet == 0x0A for octet in raw_log)
     events = [json.loads(line) for line in lines]
-    assert [event["event"] for event in events[:2]] == ["started", "enrolled"]
+    assert [event["event"] for event in events[:3]] == ["started", "crl-issued", "enrolled"]
     # Printable text of up to 64 characters is a message id like any other: those were recorded, as text.
     recorded = [event["message_id"] for event in events if event["event"] == "recorded"]
     # (and of one sequence number, which alarms)
     assert recorded == ["[2Jx", "ab", '{"event": "recorded"}', "${jndi:ldap://x}"]
-    assert all(event["event"] in ("refused", "recorded", "alarm") for event in events[2:])
-    assert len(events) >= 2 + 4 * len(hostile) - 2
+    assert all(event["event"] in ("refused", "recorded", "alarm") for event in events[3:])
+    assert len(events) >= 3 + 4 * len(hostile) - 2
     assert max(map(len, lines)) < 3000
-    assert all(event["peer"].startswith("127.0.0.1:") for event in events[2:])
+    assert all(event["peer"].startswith("127.0.0.1:") for event in events[3:])
 
 
 def test_secrets_are_in_no_log(live_bus):

@@ -153,4 +153,4 @@ def test_without_anybody_to_read_where_it_listens_it_listens_all_the_same(make_b
     os.kill(int((bus.folder / "gridpost.db.lock").read_text()), signal.SIGTERM)
     _, errors = shell.communicate(timeout=30)
     assert errors == b""
-    assert [event["event"] for event in bus.audit()] == ["started", "stopped"]
+    assert [event["event"] for event in bus.audit()] == ["started", "crl-issued", "stopped"]
