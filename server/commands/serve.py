@@ -91,7 +91,12 @@ def _serve(config: Config, told: Callable[[Sequence[str]], Any], child: Child | 
     _run(reactor, bus, failed, told)
     for failure in failed:
         report(failure)
-    return 1 if failed else 0
+    if parts.store.is_healthy():
+        return 1 if failed else 0
+    with suppress(OSError):  # they may be on the disk that failed
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(1)  # the interpreter's own end would close the store's connections: see SqliteDialect.close
 
 
 def _follow(reactor: Any, parent: int) -> None:

@@ -2,7 +2,7 @@
 
 In: a path. Out: two SQLAlchemy engines and a `Dialect` of capabilities, so that no other file asks which engine it has.
 WAL with synchronous=FULL: a commit is on disk before its receipt leaves. One `serve` a store; other processes may read
-and administer.
+and administer. The log's pages are moved to the file ("checkpoint") by who serves, in the open: docs/adr/0013.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from .driver import insert_rows
 from .engine import Place, Progress, Summary, Verdict, judge_ours
 
 BUSY_TIMEOUT_S = 5
+# After so many transactions, or rows changed in them, what the log holds is moved to the file: about 1,000 pages.
+CHECKPOINT_TRANSACTIONS, CHECKPOINT_ROWS = 64, 2000
 # `->` keeps a number's text (the view interval_value): 3.38, of February 2022.
 OLDEST_SQLITE = (3, 38)
 
@@ -43,6 +45,7 @@ class SqliteDialect:
         """The file is there."""
         self.path, self.place = path, str(path)
         self.writing, self.reading = _engine(path), _engine(path)
+        self._distrusted = False
         event.listen(self.writing, "begin", _begin_immediate)
 
     def prepare(self) -> None:
@@ -110,10 +113,35 @@ class SqliteDialect:
         finally:
             lock.release()
 
+    def checkpoint(self) -> bool:
+        """Move what the log holds to the file, as far as readers of older states allow.
+
+        Without room all stays in the log, and False says so: the next call does it.
+
+        Raises:
+            DBAPIError: the disk failed; what was committed is in the log, and only a new process may go on from it.
+        """
+        try:
+            _move(self.reading)
+        except DBAPIError as problem:
+            if self.verdict(problem) is Verdict.FATAL:
+                raise
+            return False
+        return True
+
+    def distrust(self) -> None:
+        """Leave file and log as they are until the process ends: see `close`."""
+        self._distrusted = True
+
     def close(self) -> None:
-        """See `Dialect`."""
-        self.writing.dispose()
-        self.reading.dispose()
+        """See `Dialect`; after a failure of the disk the process must end by itself, without closing its connections.
+
+        The last one to be closed moves the rest of the log and deletes it, and a sync then says nothing of pages that
+        an earlier one, which failed, has dropped. A process that begins anew moves the whole log (docs/adr/0013).
+        """
+        if not self._distrusted:
+            self.writing.dispose()
+            self.reading.dispose()
 
 
 def connect(place: Place) -> SqliteDialect:
@@ -133,7 +161,8 @@ class ServeLock:
     partition = 0
 
     def __init__(self, dialect: SqliteDialect) -> None:
-        store, self._writing = dialect.path, dialect.writing
+        store, self._dialect = dialect.path, dialect
+        self._transactions, self._rows = 0, 0  # since the last checkpoint
         self.holder = f"process {os.getpid()}"
         self.path = store.with_name(store.name + ".lock")
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -151,8 +180,24 @@ class ServeLock:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """See `Hold`."""
-        with self._writing.begin() as connection:
-            yield connection
+        try:
+            with self._dialect.writing.begin() as connection:
+                driver: Any = connection.connection.driver_connection
+                before = driver.total_changes
+                yield connection
+                rows = driver.total_changes - before
+            self._committed(rows)
+        except Exception as problem:
+            if self._dialect.verdict(problem) is Verdict.FATAL:
+                self._dialect.distrust()
+            raise
+
+    def _committed(self, rows: int) -> None:
+        """Count a transaction; when enough came together, have them moved to the file."""
+        self._transactions, self._rows = self._transactions + 1, self._rows + rows
+        is_due = self._transactions >= CHECKPOINT_TRANSACTIONS or self._rows >= CHECKPOINT_ROWS
+        if is_due and self._dialect.checkpoint():
+            self._transactions, self._rows = 0, 0
 
     def release(self) -> None:
         """Let another process serve; the file stays, because removing it would race with the next holder."""
@@ -176,11 +221,17 @@ def _configure(connection: Any, _record: object) -> None:
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
+        "wal_autocheckpoint=0",  # it keeps quiet about a sync that failed
         "foreign_keys=ON",
         "temp_store=MEMORY",
         f"journal_size_limit={64 << 20}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _move(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").all()
 
 
 def _begin_immediate(connection: Connection) -> None:
