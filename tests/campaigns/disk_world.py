@@ -60,12 +60,15 @@ class Cut(NamedTuple):
     files: Files
 
     @classmethod
-    def choose(cls, root: Path, before: Files, trace: Sequence[Record], chance: random.Random) -> Cut:
-        """A place, every other time near the end, and a weather."""
-        kept = chance.randint(chance.choice((0, len(trace) * 9 // 10)), len(trace))
-        disk = Disk(str(root), before, chance).follow(trace[:kept])
-        weather = chance.choice(SEASONS)
-        return cls(before, trace, kept, weather, disk.cut(weather, chance))
+    def choose(cls, world: World, trace: Sequence[Record]) -> Cut:
+        """A place anywhere, near the end or, where a receipt has nothing but its sync, right behind it; a weather."""
+        chance = world.chance
+        behind = [number for number, record in enumerate(trace, 1) if record.op == "A"] or [len(trace)]
+        near, far = chance.randint(len(trace) * 9 // 10, len(trace)), chance.randint(0, len(trace))
+        kept = chance.choice((far, near, *[chance.choice(behind)] * 2))
+        weather = chance.choice((DROUGHT, *SEASONS))
+        disk = Disk(str(world.folder), world.before, chance).follow(trace[:kept])
+        return cls(world.before, trace, kept, weather, disk.cut(weather, chance))
 
     def keep(self, place: Path, why: str) -> Path:
         """Write all that shows what became of it: before/, image/, the trace as the shim wrote it, and why."""

@@ -150,7 +150,7 @@ def _life(world: World, plan: Plan, last: Cut | None, again: list[Sent]) -> tupl
     judge_seen(pushing.seen, trace, outcome)
     promised = sum(message_id not in {one.message_id for one in older} for message_id, _ in answers(trace))
     _look(world, trace, plan.looks)
-    cut = Cut.choose(world.folder, world.before, trace, world.chance)
+    cut = Cut.choose(world, trace)
     again = world.settle(trace[: cut.kept])
     world.back_to(cut.files)
     outcome.cuts += 1
@@ -167,7 +167,7 @@ def _look(world: World, trace: Sequence[Record], looks: int) -> None:
     assert isinstance(outcome, Outcome)
     standing = {one.message_id: one.receipt for one in world.sent.values() if one.receipt is not None}
     for _ in range(looks):
-        cut, problems_before = Cut.choose(world.folder, world.before, trace, world.chance), len(outcome.problems)
+        cut, problems_before = Cut.choose(world, trace), len(outcome.problems)
         outcome.looks += 1
         where = f"look {outcome.looks}, at record {cut.kept} of {len(trace)} ({cut.weather})"
         receipts = standing | dict(answers(trace[: cut.kept]))
