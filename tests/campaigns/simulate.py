@@ -15,7 +15,9 @@ are stepped; the reader is slow and its way out closed at times. Then all troubl
 - nobody gets a device to set a message of its own aside.
 
 The same seed gives the same history: its hash is printed. `--only` runs one seed and shows how it ended. With
-`--sabotage` it stops at the first seed that shows the damage. Exit status: 0 everything holds, 1 something does not.
+`--sabotage` it stops at the first seed that shows the damage, which is within `--seed 1 --seeds 12` for each of them.
+A seed whose history raises counts as a violation, and fewer seeds than asked for are never "ok". Exit status: 0
+everything holds, 1 something does not.
 """
 
 from __future__ import annotations
