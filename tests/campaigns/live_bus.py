@@ -42,7 +42,9 @@ def channel_table(meter: str, streams: tuple[str, ...] = ("E1",), zone: str = "E
     return "\n".join([HEADER, *rows]) + "\n"
 
 
-def run(*arguments: Any, program: str = "gridpost", timeout: float = 300, **options: Any) -> subprocess.CompletedProcess:
+def run(
+    *arguments: Any, program: str = "gridpost", timeout: float = 300, **options: Any
+) -> subprocess.CompletedProcess:
     """Run an installed program to its end; text in and out."""
     return subprocess.run(
         [BIN / program, *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False, **options

@@ -31,8 +31,8 @@ def lines(found):
 
 def test_several_processes_turn_one_file_over_and_no_line_is_lost_doubled_or_mixed(tmp_path):
     file = tmp_path / "audit.jsonl"
-    spawn = multiprocessing.get_context("spawn")
-    writers = [spawn.Process(target=write_lines, args=(file, number)) for number in range(PROCESSES)]
+    fork = multiprocessing.get_context("fork")  # a fresh interpreter would not find this file by its name
+    writers = [fork.Process(target=write_lines, args=(file, number)) for number in range(PROCESSES)]
     for one in writers:
         one.start()
     for one in writers:

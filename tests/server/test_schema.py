@@ -157,7 +157,7 @@ def test_postgres_has_the_comments_and_the_types(postgres_store):
         "SELECT a.attrelid::regclass::text, a.attname, col_description(a.attrelid, a.attnum), c.collname, a.attstorage,"
         " format_type(a.atttypid, a.atttypmod) FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid"
         " LEFT JOIN pg_collation c ON c.oid = a.attcollation WHERE t.relkind = 'r' AND a.attnum > 0"
-        " AND t.relnamespace = 'public'::regnamespace AND t.relname <> 'alembic_version'"
+        " AND NOT a.attisdropped AND t.relnamespace = 'public'::regnamespace AND t.relname <> 'alembic_version'"
     )
     found = {(row[0], row[1]): row[2:] for row in sql(postgres_store, columns)}
     assert len(found) > 90
