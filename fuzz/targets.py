@@ -282,6 +282,11 @@ def _moment(text: str) -> None:
 # --- the listener ----------------------------------------------------------------------------------------------------
 
 
+class _Wire(StringTransport):
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is held back here."""
+
+
 class _Heard:
     """A listener that keeps what its handlers were given; no reactor, no socket, no clock but one that stands still."""
 
@@ -296,7 +301,7 @@ class _Heard:
         ]
         limits = HttpLimits(body=4096, head=1024, headers=16, ahead=2048)
         factory = DeviceHttpFactory(routes, self.clock, limits, lambda code, *_: self.refused.append(code))
-        self.protocol, self.transport = factory.buildProtocol(None), StringTransport()
+        self.protocol, self.transport = factory.buildProtocol(None), _Wire()
         self.protocol.makeConnection(self.transport)
 
     def _take(self, request: Request) -> Response:
