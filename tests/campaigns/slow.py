@@ -258,7 +258,7 @@ def slow_connections(made: World, plan: Plan, outcome: Outcome) -> None:
     """Part 1."""
     quiet = Traffic(made, "before")
     watch = Watch(made.usage)
-    quiet.run(10, plan.rate)
+    quiet.run(min(10, plan.seconds / 2), plan.rate)
     before_mb = watch.stop()
     outcome.p99_before_ms = quiet.percentile(0.99)
     crowd, watch, traffic = Crowd(made, plan.connections), Watch(made.usage), Traffic(made, "during")

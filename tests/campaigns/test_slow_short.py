@@ -14,7 +14,7 @@ import slow
 
 # No judgement from times on a machine that does other work: the limit on p99 is far away.
 SHORT = slow.Plan(
-    connections=132, seconds=10, rate=10, post_mb=10, head_s=1, body_s=2, p99_ms=30_000,
+    connections=132, seconds=8, rate=10, post_mb=10, head_s=1, body_s=2, p99_ms=30_000,
     only="^(bare laughs|header token-long)$",
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ def test_genuine_messages_do_not_notice_slow_peers_posts_without_end_nor_dear_me
     outcome = slow.campaign(tmp_path, SHORT)
     # How long each was held says nothing where the machine stands still now and then; that each was cut does.
     assert [problem for problem in outcome.problems if ": held " not in problem] == []
-    assert outcome.genuine == 100
+    assert outcome.genuine == 80
     assert outcome.slow_at_the_end > 118
     assert all(outcome.kinds[kind]["cuts"] > 0 for kind in slow.longest_allowed_s(SHORT))
     assert outcome.kinds["body-floor"]["cuts"] == 0  # slow, but within the rule
