@@ -13,9 +13,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-from . import ns, wssecurity
+from . import wssecurity
 from .errors import EnrolmentRefused, SignatureInvalid
 from .ports import Signer
 
@@ -67,10 +65,7 @@ def check(claim: Claim, certificate: bytes, request: bytes) -> None:
         EnrolmentRefused: it does not fit.
     """
     try:
-        key = wssecurity.public_key(certificate)
-        algorithm = ns.RSA_SHA256
-        if not isinstance(key, rsa.RSAPublicKey):
-            algorithm = ns.ECDSA_SHA256 if key.curve.name == "secp256r1" else ns.ECDSA_SHA384
+        algorithm = wssecurity.own_algorithm(wssecurity.public_key(certificate))
         wssecurity.check_value(certificate, algorithm, claim.signature, _PURPOSE + request)
     except SignatureInvalid as error:
         raise EnrolmentRefused(detail=f"the renewal's proof: {error.detail}") from None

@@ -312,6 +312,13 @@ def _sha256_base64(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def own_algorithm(key: PublicKey) -> str:
+    """Return the SignatureMethod that a `KeySigner` of this key signs with: one for each kind and curve."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return ns.ECDSA_SHA256 if key.curve.name == "secp256r1" else ns.ECDSA_SHA384
+    return ns.RSA_SHA256
+
+
 class KeySigner:
     """A `ports.Signer` over a private key in memory: P-256 or P-384 (deterministic, RFC 6979) or RSA."""
 
@@ -319,10 +326,9 @@ class KeySigner:
         """Pair a key with its DER certificate."""
         self._key = key
         self.certificate = certificate
-        self.algorithm = ns.RSA_SHA256
+        self.algorithm = own_algorithm(key.public_key())
         self._make: Callable[[bytes], bytes] = self._rsa
         if isinstance(key, ec.EllipticCurvePrivateKey):
-            self.algorithm = ns.ECDSA_SHA256 if key.curve.name == "secp256r1" else ns.ECDSA_SHA384
             self._make = self._ecdsa
 
     @classmethod

@@ -1,14 +1,15 @@
 """What a new message must satisfy beyond its signature: its key's rights and end, its CA's list, its IED's factors.
 
-In: a verified, decoded, *new* message of a key with conditions (`gridpost/conditions.py`); others never come here. Out:
+In: a verified, decoded, *new* message; a key without conditions (`gridpost/conditions.py`) passes at once. Out:
 nothing, or a refusal that is signed like any other. A repeat never comes here (decision 2).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
-from gridpost.conditions import RIGHT_OF_NOUN, Conditions
+from gridpost.conditions import RIGHT_OF_NOUN
 from gridpost.errors import FactorFailed, Item, KeyReplaced, OutsideHours, RevocationUnknown, RightMissing
 from gridpost.model import Enrolment, Header, Opened
 
@@ -42,7 +43,9 @@ class Admission:
         right = RIGHT_OF_NOUN[opened.message.header.noun]
         if not conditions.allows(right):
             raise RightMissing(f"this key has no right to send {right}")
-        self._factors(conditions, opened, enrolment.certificate, Evidence(b"", {}, peer, now_utc_ms))
+        if conditions.factors:
+            digest = sha256(enrolment.certificate).digest()
+            _judge_factors(conditions.factors, Evidence(digest, said(opened.message.header), peer, now_utc_ms))
 
     def _stale(self, sender: str, due_utc_ms: int) -> None:
         if self._on_stale == "refuse":
@@ -54,19 +57,15 @@ class Admission:
         self._told.add((sender, due_utc_ms))
         self._alarms(RevocationUnknown.code, sender=sender)
 
-    def _factors(self, conditions: Conditions, opened: Opened, certificate: bytes, bare: Evidence) -> None:
-        if not conditions.factors:
-            return
-        evidence = bare._replace(
-            certificate_sha256=sha256(certificate).digest(), properties=said(opened.message.header)
-        )
-        found = {name: text for name, value in conditions.factors if (text := factor(name, value)(evidence))}
-        if not found:
-            return
-        items = [Item(f"factor-{name}", f"the factor {name} does not fit") for name in found]
-        leaf = OutsideHours if all(FACTORS[name].now_and_then for name in found) else FactorFailed
-        detail = "; ".join(f"{name}: {text}" for name, text in found.items())
-        raise leaf(f"what is known of this device does not fit: {', '.join(found)}", detail=detail, items=items)
+
+def _judge_factors(factors: Sequence[tuple[str, str]], evidence: Evidence) -> None:
+    found = {name: text for name, value in factors if (text := factor(name, value)(evidence))}
+    if not found:
+        return
+    items = [Item(f"factor-{name}", f"the factor {name} does not fit") for name in found]
+    leaf = OutsideHours if all(FACTORS[name].now_and_then for name in found) else FactorFailed
+    detail = "; ".join(f"{name}: {text}" for name, text in found.items())
+    raise leaf(f"what is known of this device does not fit: {', '.join(found)}", detail=detail, items=items)
 
 
 def said(header: Header) -> dict[str, str]:

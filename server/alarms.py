@@ -10,6 +10,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gridpost.errors import CertificateNotAccepted, FactorFailed, KeyReplaced, MessageIdReused, RightMissing
 
@@ -42,6 +43,12 @@ class Alarms:
         """Return the counts since the last call."""
         taken, self._counted = self._counted, Counter()
         return taken
+
+
+def forget_first(kept: dict[Any, Any], most: int) -> None:
+    """Drop the entry made first once there are more than `most`: what is remembered must not grow for ever."""
+    if len(kept) > most:
+        del kept[next(iter(kept))]
 
 
 @dataclass(slots=True)
@@ -90,8 +97,7 @@ class Watch:
         seen = self._seen.get(sender)
         if seen is None:
             self._seen[sender] = _Seen(certificate, host, number, now_ms, _Turns(certificate), _Turns(_network(host)))
-            if len(self._seen) > WATCHED:
-                del self._seen[next(iter(self._seen))]
+            forget_first(self._seen, WATCHED)
             return ()
         strange: list[str] = []
         if seen.certificate != certificate and seen.keys.is_back(certificate, now_ms, seen.at_ms):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from gridpost import answers, exchange, messages, schemas
 from gridpost.check import Transport, check, check_moment
@@ -32,7 +32,7 @@ from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, 
 from gridpost.ports import Clock, Signer, Store, ZoneOf
 
 from .admission import Admission
-from .alarms import ALARMING, LATE, Alarms, Watch
+from .alarms import ALARMING, LATE, Alarms, Watch, forget_first
 from .audit import Audit
 
 T = TypeVar("T")
@@ -96,14 +96,9 @@ class Sequences:
             return ""
         seen = self._seen.setdefault(sender, {})
         first = seen.setdefault(sequence, message_id)
-        _forget_first(seen, SEQUENCES_KEPT)
-        _forget_first(self._seen, SENDERS_KEPT)
+        forget_first(seen, SEQUENCES_KEPT)
+        forget_first(self._seen, SENDERS_KEPT)
         return "" if first == message_id else first
-
-
-def _forget_first(kept: dict[Any, Any], most: int) -> None:
-    if len(kept) > most:
-        del kept[next(iter(kept))]
 
 
 class Reception:
@@ -175,8 +170,7 @@ class Reception:
     async def _record(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> tuple[bytes, bool]:
         """Return the receipt that stands, and whether it was made for this message."""
         check_moment(opened, enrolment, arrival.transport, now)
-        if enrolment.conditions is not None:
-            self._admission.judge(opened, enrolment, arrival.peer, now)
+        self._admission.judge(opened, enrolment, arrival.peer, now)
         rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
         made: list[bytes] = []
         entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, made)
