@@ -40,7 +40,9 @@ _CORE = (
     "envelope", "forgeries", "wssecurity", "wssecurity_edges", "exchange", "recogniser", "recogniser_edges", "answers",
 )  # fmt: skip
 _OF_THE_CORE = (*(f"tests/core/test_{name}.py" for name in _CORE), "tests/server/logbook/test_heads.py")
-_STORE = ("tests/server/test_writer.py", "tests/contract/test_store.py")
+_CORRIDOR = tuple(f"tests/server/test_{name}.py" for name in ("reception", "reception_told", "admission"))
+_WRITER = tuple(f"tests/server/test_{name}.py" for name in ("writer", "writer_faults", "group"))
+_STORE = (*_WRITER, "tests/contract/test_store.py")
 _MDEF = ("tests/adapters/test_mv90.py", "tests/adapters/test_mdef_edges.py", "tests/adapters/test_float32.py")
 TARGETS = {
     target.file: target
@@ -49,7 +51,7 @@ TARGETS = {
         Target("gridpost/wssecurity.py", (*_OF_THE_CORE, "tests/core/test_unreadable_certificates.py")),
         Target("gridpost/exchange.py", (*_OF_THE_CORE, "tests/core/test_unreadable_certificates.py")),
         Target("gridpost/recogniser.py", _OF_THE_CORE),
-        Target("server/reception.py", ("tests/server/test_reception.py", "tests/server/test_admission.py")),
+        Target("server/reception.py", _CORRIDOR),
         Target("server/store/writer.py", _STORE),
         Target("server/store/group.py", _STORE),
         Target("adapters/mv90/render.py", _MDEF),
