@@ -37,7 +37,8 @@ ACCEPTED = Path(__file__).parent / "mutants_accepted.toml"
 LEAST_SCORE = 90  # per cent
 
 _CORE = (
-    "envelope", "forgeries", "wssecurity", "wssecurity_edges", "exchange", "recogniser", "recogniser_edges", "answers",
+    "envelope", "envelope_edges", "forgeries", "wssecurity", "wssecurity_edges", "exchange", "exchange_edges",
+    "recogniser", "recogniser_edges", "answers",
 )  # fmt: skip
 _OF_THE_CORE = (*(f"tests/core/test_{name}.py" for name in _CORE), "tests/server/logbook/test_heads.py")
 _CORRIDOR = tuple(f"tests/server/test_{name}.py" for name in ("reception", "reception_told", "admission"))
