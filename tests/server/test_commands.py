@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from live_bus import BIN, HEADER, LiveBus, channel_table, enrol, run
@@ -363,8 +364,9 @@ def test_serve_without_its_database_makes_none(make_bus):
 def test_serve_prints_its_addresses_for_people_too(make_bus):
     bus = make_bus()
     process = subprocess.Popen(
-        [BIN / "gridpost", "serve", "--config", bus.config], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [BIN / "gridpost", "serve", "--config", bus.config], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
