@@ -224,7 +224,7 @@ class Bus:
         self.path = world.folder / "gridpost.db"
         self.disk = Disk(BUS_ID, world.trace, random.Random(chance.random()))
         self.way_out_closed = False
-        self.reader_every_s = chance.choice((2 * 3600, 5 * 3600, 12 * 3600))
+        self.reader_every_s = chance.choice((3 * 3600, 6 * 3600, 12 * 3600))
         self.delivered: dict[str, list[bytes]] = {}  # name -> each content that was put under it
         self.receipts: dict[tuple[str, str], set[bytes]] = {}  # sender, message id -> every 200 that left the bus
         self.life: Life | None = None

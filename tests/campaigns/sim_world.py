@@ -53,11 +53,11 @@ def plan_of(seed: int) -> Plan:
             happenings.append((chance.uniform(0, WEEK_S), what, chance.uniform(10, longest_s)))
     return Plan(
         shapes=chance.randrange(len(SHAPES)),
-        push_every_s=chance.choice((2, 3, 4, 6)) * 3600,
+        push_every_s=chance.choice((3, 4, 6)) * 3600,
         trouble=chance.choice((0.05, 0.2, 0.4)),
         bus_strikes_every=chance.choice((0, 300, 1000, 3000)),
         device_strikes_every=chance.choice((0, 100, 400, 2000)),
-        batch=chance.choice((2, 7, 100)),
+        batch=chance.choice((2, 10, 100)),
         happenings=tuple(sorted(happenings)),
     )
 
