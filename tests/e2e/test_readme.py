@@ -101,16 +101,14 @@ def test_the_scripts_are_posix_shell_and_may_be_run(name):
     assert file.read_text(encoding="utf-8").isascii()
 
 
-def test_the_demonstration_runs_to_its_end(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "script/_demo.py"), "--once"],
-        cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    stages = [line[10:24].strip() for line in done.stdout.splitlines() if re.match(r"\d\d:\d\d:\d\d  ", line)]
+def test_the_demonstration_runs_to_its_end(demonstration):
+    code = demonstration.process.wait(240)
+    said = demonstration.said.read_text()
+    assert code == 0, said
+    stages = [line[10:24].strip() for line in said.splitlines() if re.match(r"\d\d:\d\d:\d\d  ", line)]
     wanted = ["enrolled", "measured", "pushed", "receipt", "stored", "file written"]
     assert [stages.count(stage) >= 2 for stage in wanted] == [True] * 6
-    (folder,) = (tmp_path / "demo-data").iterdir()
+    (folder,) = (demonstration.folder / "demo-data").iterdir()
     assert list((folder / "bus/mv90").glob("DEMO-CSV_*_r01.mde"))
     assert list((folder / "export").glob("DEMO-SUNSPEC_*.mde"))
     for device in ("DEMO-CSV", "DEMO-SUNSPEC"):
