@@ -1,9 +1,12 @@
 """Where exactly `envelope` draws its lines: which lock refuses, and the last thing each lets pass."""
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from forging import Setting, draft
+from lxml import etree
 
 from gridpost import envelope, testing
 from gridpost.errors import EnvelopeShape, ForbiddenMarkup, LimitExceeded, MalformedXml, MustUnderstand
@@ -29,6 +32,7 @@ def detail(error, raw, limits=SMALL) -> str:
     [
         b"",
         b"a<a/>",
+        b"X<a/>",
         b" " * 400 + b"<a/>",
         "<a/>".encode("utf-16-le"),
         "<a/>".encode("utf-32-le"),
@@ -47,10 +51,23 @@ def test_white_space_may_stand_before_it(raw):
     assert envelope.parse(raw, SMALL).tag == "a"
 
 
-def test_a_document_type_is_refused_by_the_tree_too(monkeypatch):
-    """The second lock behind the one on the bytes: no entity is resolved, whatever the first may come to miss."""
+def test_a_nul_further_on_is_the_parsers_to_refuse():
+    """The first 64 octets tell UTF-16 and UTF-32; no XML holds a NUL anywhere."""
+    assert detail(MalformedXml, b"<a>" + b" " * 61 + b"\0</a>") != "does not begin with an element"
+
+
+@pytest.mark.parametrize(
+    "document_type",
+    [
+        '<!DOCTYPE a [<!ENTITY e "x">]>',
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "/nonexistent/entity">]>',
+        '<!DOCTYPE a SYSTEM "/nonexistent/document-type">',
+    ],
+)
+def test_a_document_type_is_refused_by_the_tree_too_and_nothing_of_it_is_loaded(monkeypatch, document_type):
+    """The second lock behind the one on the bytes; were the parser to load what is named, it would not be found."""
     monkeypatch.setattr(envelope, "_refuse_by_bytes", lambda *_: None)
-    assert detail(ForbiddenMarkup, b'<!DOCTYPE a [<!ENTITY e "x">]><a>&e;</a>') == "document type"
+    assert detail(ForbiddenMarkup, f"{document_type}<a>&e;</a>".encode()) == "document type"
     assert envelope.parse(b"<a/>", SMALL).tag == "a"
 
 
@@ -70,6 +87,11 @@ def test_declarations_count_on_the_way_down_and_no_longer_behind_their_element()
     assert detail(LimitExceeded, too_many) == "namespace declarations above one element"
 
 
+def test_comments_are_no_part_of_a_canonical_form():
+    """Canonical XML without comments; those of messages were refused on the bytes."""
+    assert envelope.canonical(etree.fromstring("<a><!-- b --><c/></a>")) == b"<a><c></c></a>"
+
+
 # --- the one shape ---------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +107,13 @@ def test_another_header_of_any_other_spelling_is_refused(spelling):
     other = f'<soap:Header><a xmlns="u:x" soap:mustUnderstand="{spelling}"/>'
     with pytest.raises(MustUnderstand):
         envelope.shape(RIGHT.replace("<soap:Header>", other).encode())
+
+
+@pytest.mark.parametrize("letter", ["X", "0", "\u00a0", "\u2028"])
+def test_text_between_the_parts_is_refused(letter):
+    with pytest.raises(EnvelopeShape):
+        envelope.shape(RIGHT.replace("</soap:Header>", f"{letter}</soap:Header>").encode())
+    assert envelope.shape(RIGHT.replace("</soap:Header>", " \t\n</soap:Header>").encode()).raw
 
 
 @pytest.mark.parametrize("code", range(0x20, 0x82))
@@ -104,15 +133,19 @@ def names_of_this_thread():
 
 
 def test_names_are_kept_for_four_mebibytes_of_messages_and_then_begun_anew():
-    rest = 4 << 20
-    envelope._names.make_room(rest + 1)  # whatever other tests have parsed
-    before = names_of_this_thread()
-    if before is None:
+    with ThreadPoolExecutor(1) as fresh:  # a thread that has parsed nothing
+        found = fresh.submit(_names_after, [4 << 20, 1, 4 << 20, 1]).result()
+    if None in found:
         pytest.skip("this lxml has one dictionary a parser")
-    envelope._names.make_room(rest - 1)
-    envelope._names.make_room(1)
-    assert names_of_this_thread() is before
-    envelope._names.make_room(1)
-    assert names_of_this_thread() is not before
-    with pytest.raises(EnvelopeShape):
-        envelope.canonical(envelope.parse(b'<a xmlns="x"/>'))
+    assert [earlier is later for earlier, later in pairwise(found)] == [True, False, True, False]
+
+
+def _names_after(sizes):
+    """The dictionary at the beginning and after messages of these sizes."""
+    envelope.parse(b"<a/>")
+    envelope._names._parsed -= len(b"<a/>")
+    found = [names_of_this_thread()]
+    for size in sizes:
+        envelope._names.make_room(size)
+        found.append(names_of_this_thread())
+    return found
