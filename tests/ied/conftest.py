@@ -7,6 +7,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -186,13 +187,20 @@ def serve(bus: TestBus, port: int = 0) -> ThreadingHTTPServer:
     return server
 
 
-@pytest.fixture
-def bus():
+@contextmanager
+def serving():
+    """A bus that answers for as long as the block lasts."""
     made = TestBus()
     server = serve(made)
     yield made
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def bus():
+    with serving() as made:
+        yield made
 
 
 def channel_table(interval_s: int = 900, meters: int = 1) -> str:
@@ -221,10 +229,21 @@ class Device:
 
 @pytest.fixture
 def enrolled(tmp_path, bus):
+    """What `enroller` returns, for a test with one bus."""
+    return enroller(tmp_path, bus)
+
+
+@pytest.fixture(scope="session")
+def world_makers():
+    """`serving` and `enroller`, for a test with several buses."""
+    return serving, enroller
+
+
+def enroller(parent: Path, bus: TestBus):
     """Return a function that makes an enrolled device by hand, without going through `init`."""
 
     def make(interval_s: int = 900, meters: tuple[dict, ...] = (), **sections) -> Device:
-        folder = tmp_path / "device"
+        folder = parent / "device"
         folder.mkdir()
         signer = bus.ca.issue_device(SERIAL)
         bus.device = signer.certificate

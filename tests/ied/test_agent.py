@@ -1,7 +1,12 @@
-"""The agent in this process, with real meters over Modbus and a real bus; its clock can be set by the test."""
+"""The agent in this process, with real meters over Modbus and a real bus; its clock can be set by the test.
+
+Most of the time a test waits for the next whole second, so they run three at a time, each in a thread with a loop, a
+meter and a bus of its own.
+"""
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -95,15 +100,67 @@ class Site:
 
 @pytest.fixture
 def site(enrolled, bus):
-    made = Site(enrolled, bus)
-    bus.clock = lambda: time.time_ns() // 1_000_000
-    return made
+    return Site(enrolled, bus)
+
+
+TELLERS = {}
+
+
+def beside_others(tell):
+    """Make a test of `tell(site)` that runs beside others of its kind."""
+    TELLERS[tell.__name__] = tell
+
+    def test(together):
+        together[tell.__name__].result(180)
+
+    test.__name__, test.__doc__ = tell.__name__, tell.__doc__
+    return test
+
+
+@pytest.fixture(scope="module")
+def together(request, tmp_path_factory, world_makers):
+    """What becomes of each test of `beside_others` that is to be run, by its name."""
+    serving, enroller = world_makers
+
+    def run(name, folder):
+        with serving() as bus:
+            TELLERS[name](Site(enroller(folder, bus), bus))
+
+    names = [item.name for item in request.session.items if item.module is request.module and item.name in TELLERS]
+    with ThreadPoolExecutor(3) as pool:
+        yield {name: pool.submit(run, name, tmp_path_factory.mktemp("site")) for name in names}
 
 
 def values_at_bus(site) -> int:
     return len(site.delivered())
 
 
+def in_memory(site) -> list[int]:
+    return [line["rows_in_memory"] for line in site.said("spool-unavailable") if "rows_in_memory" in line]
+
+
+# By itself and first: what it sets holds for the whole process.
+def test_with_memory_full_too_the_register_keeps_count(site, monkeypatch):
+    monkeypatch.setattr(measuring, "MAX_UNSAVED_ROWS", 4)
+
+    async def story(site):
+        await site.until(lambda: values_at_bus(site) >= 1)
+        spool = site.agent.measuring.spool
+        spool.rows("PRAGMA query_only=ON")
+        await site.until(lambda: 4 in in_memory(site), 30)
+        site.imported += 77
+        count = len(in_memory(site))
+        await site.until(lambda: len(in_memory(site)) >= count + 3)
+        assert max(in_memory(site)) == 4
+        spool.rows("PRAGMA query_only=OFF")
+        await site.until(lambda: site.total() * 1000 == 77)
+
+    asyncio.run(site.run(story))
+    (long,) = [one for versions in site.delivered().values() for one in versions if "1.4.3" in one[1]]
+    assert Decimal(long[0]) * 1000 == 77
+
+
+@beside_others
 def test_what_the_register_counts_arrives_to_the_last_watt_hour(site):
     async def story(site):
         await site.until(lambda: site.said("measured"))
@@ -126,6 +183,7 @@ def test_what_the_register_counts_arrives_to_the_last_watt_hour(site):
     assert dials == {"E1": "1000.000", "B1": "0.500"}, "the dials that counting starts from go along"
 
 
+@beside_others
 def test_a_silent_meter_is_said_once_and_its_energy_runs_into_a_flagged_interval(site):
     async def story(site):
         await site.until(lambda: values_at_bus(site) >= 1)
@@ -144,6 +202,7 @@ def test_a_silent_meter_is_said_once_and_its_energy_runs_into_a_flagged_interval
     assert "answers with Modbus exception" in site.said("meter-silent")[0]["reason"]
 
 
+@beside_others
 def test_a_reset_register_is_a_gap_and_an_event(site):
     async def story(site):
         await site.until(lambda: values_at_bus(site) >= 1)
@@ -158,6 +217,7 @@ def test_a_reset_register_is_a_gap_and_an_event(site):
     ]
 
 
+@beside_others
 def test_a_clock_an_hour_slow_is_marked_before_and_after_and_never_restamped(site):
     """The bus tells it; the device goes on by its own clock, seals by the bus's, and marks what it measured."""
     site.offset_ms = -HOUR_MS
@@ -175,6 +235,7 @@ def test_a_clock_an_hour_slow_is_marked_before_and_after_and_never_restamped(sit
     assert abs(site.said("clock-told")[0]["bus_minus_device_ms"] - HOUR_MS) < 5000
 
 
+@beside_others
 def test_a_clock_step_marks_what_was_measured_before_it_and_runs_into_no_used_end(site):
     async def story(site):
         await site.until(lambda: values_at_bus(site) >= 2)
@@ -190,6 +251,7 @@ def test_a_clock_step_marks_what_was_measured_before_it_and_runs_into_no_used_en
     assert EVENTS["clock-stepped"] in site.events()
 
 
+@beside_others
 def test_after_a_step_of_two_minutes_all_unproven_values_come_again_with_the_mark(site):
     """The clock is 2 min slow, within what the bus takes; then somebody sets it right."""
     site.offset_ms = -120_000
@@ -206,10 +268,7 @@ def test_after_a_step_of_two_minutes_all_unproven_values_come_again_with_the_mar
     asyncio.run(site.run(story))
 
 
-def in_memory(site) -> list[int]:
-    return [line["rows_in_memory"] for line in site.said("spool-unavailable") if "rows_in_memory" in line]
-
-
+@beside_others
 def test_a_disk_that_takes_nothing_costs_nothing_but_memory(site):
     """Read-only, as a disk remounts itself after an error; test_spool.py has the full one."""
 
@@ -228,26 +287,6 @@ def test_a_disk_that_takes_nothing_costs_nothing_but_memory(site):
     ends = list(site.delivered())
     assert ends == list(range(ends[0], ends[-1] + 1)), "measured all the while, boundary by boundary"
     assert all(codes == () for versions in site.delivered().values() for _, codes in versions)
-
-
-def test_with_memory_full_too_the_register_keeps_count(site, monkeypatch):
-    monkeypatch.setattr(measuring, "MAX_UNSAVED_ROWS", 4)
-
-    async def story(site):
-        await site.until(lambda: values_at_bus(site) >= 1)
-        spool = site.agent.measuring.spool
-        spool.rows("PRAGMA query_only=ON")
-        await site.until(lambda: 4 in in_memory(site), 30)
-        site.imported += 77
-        count = len(in_memory(site))
-        await site.until(lambda: len(in_memory(site)) >= count + 3)
-        assert max(in_memory(site)) == 4
-        spool.rows("PRAGMA query_only=OFF")
-        await site.until(lambda: site.total() * 1000 == 77)
-
-    asyncio.run(site.run(story))
-    (long,) = [one for versions in site.delivered().values() for one in versions if "1.4.3" in one[1]]
-    assert Decimal(long[0]) * 1000 == 77
 
 
 def test_the_clock_watch_tells_steps_from_running():
