@@ -159,7 +159,8 @@ class Bus:
         config = parts.config
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
         post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits, config.trust.stale_crl)
-        self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool))
+        worker = ReactorWorker(reactor, self._pool, lambda: sum(self._connections().values()))
+        self._reception = Reception(post, parts.audit, worker)
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._est = Est(parts.ca, parts.store, utc_now, config.trust)

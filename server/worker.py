@@ -17,6 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
+GATHER_S = 0.02  # two groups begin no closer than this while others may still join the second (ADR 0014)
 IN_REACTOR_BYTES = 128 * 1024  # decision 6: above this a message is read in the pool, so that others are not held up
 RESTS = 9  # times as long as it worked: while messages come in, the readers take a tenth of the time
 
@@ -26,12 +27,19 @@ class ReactorWorker:
 
     What one turn of the reactor takes in is recorded at its end and so becomes one group of the writer's: else the
     writer, woken by the first message, would sync for each. What a group answers comes back with one wake-up.
+
+    Soon after a group the next one waits for who is connected and has not sent its message yet: a transaction costs a
+    busy bus more than a message does. Nobody waits where no other is connected, or no group was lately.
     """
 
-    def __init__(self, reactor: Any, pool: ThreadPool) -> None:
-        """Both live as long as the bus."""
-        self._reactor, self._pool = reactor, pool
+    def __init__(self, reactor: Any, pool: ThreadPool, connected: Callable[[], int]) -> None:
+        """All live as long as the bus; `connected` counts the peers that may send something."""
+        self._reactor, self._pool, self._connected = reactor, pool, connected
         self._turn: list[Deferred[None]] = []
+        self._unanswered = 0  # messages the store has
+        self._looking = False  # whether this turn's end is called for
+        self._gathering: Any = None  # the call that ends a wait for others
+        self._ended_s = 0.0  # when messages were last handed to the store
         self._settled: deque[Deferred[None]] = deque()
         self._waking = False
 
@@ -44,8 +52,9 @@ class ReactorWorker:
 
     async def recorded(self, record: Callable[[], Future[bytes]]) -> bytes:
         """Call `record` when this turn ends and return what the store answers."""
-        if not self._turn:
-            self._reactor.callLater(0, self._end_turn)
+        if not self._looking:
+            self._looking = True
+            self._reactor.callLater(0, self._look)
         ended: Deferred[None] = Deferred()
         self._turn.append(ended)
         await ended
@@ -53,10 +62,27 @@ class ReactorWorker:
         if not future.done():
             waiting: Deferred[None] = Deferred()
             future.add_done_callback(lambda _: self._settle(waiting))
-            await waiting
+            self._unanswered += 1
+            try:
+                await waiting
+            finally:
+                self._unanswered -= 1
         return future.result()
 
+    def _look(self) -> None:
+        """At the end of the reactor's turn: hand on what came in, or let the next turn's messages join it."""
+        self._looking = False
+        wait_s = self._ended_s + GATHER_S - monotonic()
+        missing = self._connected() - len(self._turn) - self._unanswered
+        if wait_s <= 0 or missing <= 0:
+            self._end_turn()
+        elif self._gathering is None:
+            self._gathering = self._reactor.callLater(wait_s, self._end_turn)
+
     def _end_turn(self) -> None:
+        if self._gathering is not None and self._gathering.active():
+            self._gathering.cancel()
+        self._gathering, self._ended_s = None, monotonic()
         turn, self._turn = self._turn, []
         for ended in turn:
             ended.callback(None)

@@ -12,6 +12,7 @@ from time import monotonic
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from gridpost.server import worker as worker_module
 from gridpost.server.enrolment import Subject
 from gridpost.server.reception import SENDERS_KEPT, SEQUENCES_KEPT, Sequences
 from gridpost.server.store import open_store
@@ -19,6 +20,7 @@ from gridpost.server.worker import IN_REACTOR_BYTES, RESTS, Aside, ReactorWorker
 from lxml import etree
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
 from gridpost import check, exchange, messages, ns, schemas, testing
@@ -467,7 +469,7 @@ def run(reactor, coroutine):
 @pytest.mark.parametrize(("size", "in_pool"), [(0, False), (IN_REACTOR_BYTES, False), (IN_REACTOR_BYTES + 1, True)])
 def test_a_large_message_is_read_in_the_pool(reactor_and_pool, size, in_pool):
     reactor, pool = reactor_and_pool
-    worker = ReactorWorker(reactor, pool)
+    worker = ReactorWorker(reactor, pool, lambda: 0)
     thread = run(reactor, worker.run(size, threading.current_thread))
     assert (thread is not threading.current_thread()) == in_pool
 
@@ -483,7 +485,7 @@ def test_reception_gives_the_worker_the_messages_size(post_office, meter):
 
 def test_the_worker_hands_a_futures_error_and_result_over(reactor_and_pool):
     reactor, pool = reactor_and_pool
-    worker = ReactorWorker(reactor, pool)
+    worker = ReactorWorker(reactor, pool, lambda: 0)
     with ThreadPoolExecutor(1) as other:
         gate = threading.Event()
         future = other.submit(lambda: gate.wait(5) and b"receipt")
@@ -493,7 +495,7 @@ def test_the_worker_hands_a_futures_error_and_result_over(reactor_and_pool):
 
 def test_what_comes_in_together_is_recorded_together_and_answered_with_one_wake_up(reactor_and_pool):
     reactor, pool = reactor_and_pool
-    worker, futures, wake_ups = ReactorWorker(reactor, pool), [Future(), Future(), Future()], []
+    worker, futures, wake_ups = ReactorWorker(reactor, pool, lambda: 0), [Future(), Future(), Future()], []
     call_from_thread, recorded = reactor.callFromThread, []
 
     def count(function, *arguments):
@@ -518,6 +520,50 @@ def test_what_comes_in_together_is_recorded_together_and_answered_with_one_wake_
     assert len(wake_ups) == 1
 
 
+@pytest.mark.parametrize(
+    ("connected", "groups"),
+    [
+        (1, [(0, [0]), (2, [1]), (5, [2]), (40, [3])]),  # nobody else could join: each goes at once
+        (2, [(0, [0]), (5, [1, 2]), (40, [3])]),  # the second waits, and goes as soon as the other one is there
+        (9, [(0, [0]), (21, [1, 2]), (42, [3])]),  # more are connected: both go 20 ms after the first group
+    ],
+)
+def test_soon_after_a_group_the_next_waits_for_who_is_connected(monkeypatch, connected, groups):
+    clock, handed = Clock(), []
+    clock.advance(1000)
+    monkeypatch.setattr(worker_module, "monotonic", clock.seconds)
+    worker = ReactorWorker(clock, None, lambda: connected)
+    answered = Future()
+    answered.set_result(b"receipt")
+
+    def record(number):
+        at = (clock.seconds() - 1000) * 1024
+        if handed and handed[-1][0] == at:
+            handed[-1][1].append(number)
+        else:
+            handed.append((at, [number]))
+        return answered
+
+    for number, at in enumerate((0, 2, 5, 40)):  # in 1/1024 s, of which sums are exact
+        clock.callLater(at / 1024, lambda n=number: Deferred.fromCoroutine(worker.recorded(lambda: record(n))))
+    clock.pump([0, *[1 / 1024] * 60])
+    assert handed == groups
+
+
+def test_what_the_store_has_not_answered_is_not_waited_for(monkeypatch):
+    """Three are connected, two messages are with the store: the third has nobody to wait for."""
+    clock, handed = Clock(), []
+    clock.advance(1000)
+    monkeypatch.setattr(worker_module, "monotonic", clock.seconds)
+    worker = ReactorWorker(clock, None, lambda: 3)
+    for delay in (0, 0, 2 / 1024):
+        clock.callLater(delay, lambda: Deferred.fromCoroutine(worker.recorded(lambda: handed.append(1) or Future())))
+    clock.advance(0)
+    assert len(handed) == 2
+    clock.advance(2 / 1024)
+    assert len(handed) == 3
+
+
 class Crossing(deque):
     """A deque whose first append is overtaken by a second thread before it comes to look at what it did."""
 
@@ -534,7 +580,7 @@ class Crossing(deque):
 def test_two_threads_that_answer_at_once_leave_no_answer_behind(reactor_and_pool):
     """The writer's thread, and the reactor's own for an answer that was there at once: both put, then both look."""
     reactor, pool = reactor_and_pool
-    worker, first, second = ReactorWorker(reactor, pool), Deferred(), Deferred()
+    worker, first, second = ReactorWorker(reactor, pool, lambda: 0), Deferred(), Deferred()
     worker._settled = Crossing(lambda: worker._settle(second))
 
     async def both():
