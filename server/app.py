@@ -159,7 +159,7 @@ class Bus:
         config = parts.config
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
         post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits, config.trust.stale_crl)
-        worker = ReactorWorker(reactor, self._pool, lambda: sum(self._connections().values()))
+        worker = ReactorWorker(reactor, self._pool, self._may_send)
         self._reception = Reception(post, parts.audit, worker)
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
@@ -248,6 +248,10 @@ class Bus:
 
     def _connections(self) -> dict[str, int]:
         return {name: len(factory.connections) for name, factory in self._factories.items() if name != "metrics"}
+
+    def _may_send(self) -> int:
+        """Return how many peers are connected of whom we have no request."""
+        return sum(factory.connections.silent for name, factory in self._factories.items() if name != "metrics")
 
     def _factory(self, scheme: str) -> DeviceHttpFactory:
         parts, listen = self._parts, self._parts.config.listen

@@ -32,11 +32,10 @@ class ReactorWorker:
     busy bus more than a message does. Nobody waits where no other is connected, or no group was lately.
     """
 
-    def __init__(self, reactor: Any, pool: ThreadPool, connected: Callable[[], int]) -> None:
-        """All live as long as the bus; `connected` counts the peers that may send something."""
-        self._reactor, self._pool, self._connected = reactor, pool, connected
+    def __init__(self, reactor: Any, pool: ThreadPool, others: Callable[[], int]) -> None:
+        """All live as long as the bus; `others` counts the peers that are connected and have no request with us."""
+        self._reactor, self._pool, self._others = reactor, pool, others
         self._turn: list[Deferred[None]] = []
-        self._unanswered = 0  # messages the store has
         self._looking = False  # whether this turn's end is called for
         self._gathering: Any = None  # the call that ends a wait for others
         self._ended_s = 0.0  # when messages were last handed to the store
@@ -62,19 +61,14 @@ class ReactorWorker:
         if not future.done():
             waiting: Deferred[None] = Deferred()
             future.add_done_callback(lambda _: self._settle(waiting))
-            self._unanswered += 1
-            try:
-                await waiting
-            finally:
-                self._unanswered -= 1
+            await waiting
         return future.result()
 
     def _look(self) -> None:
         """At the end of the reactor's turn: hand on what came in, or let the next turn's messages join it."""
         self._looking = False
         wait_s = self._ended_s + GATHER_S - monotonic()
-        missing = self._connected() - len(self._turn) - self._unanswered
-        if wait_s <= 0 or missing <= 0:
+        if wait_s <= 0 or not self._others():
             self._end_turn()
         elif self._gathering is None:
             self._gathering = self._reactor.callLater(wait_s, self._end_turn)

@@ -94,6 +94,11 @@ class Connections:
         """Return how many are open."""
         return len(self._open)
 
+    @property
+    def silent(self) -> int:
+        """How many are open without a request that a handler has; a handler may outlive its connection."""
+        return max(0, len(self._open) - self._in_flight)
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection that was admitted."""
         self._open.remove(connection)

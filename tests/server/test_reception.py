@@ -521,18 +521,19 @@ def test_what_comes_in_together_is_recorded_together_and_answered_with_one_wake_
 
 
 @pytest.mark.parametrize(
-    ("connected", "groups"),
+    ("others", "groups"),
     [
-        (1, [(0, [0]), (2, [1]), (5, [2]), (40, [3])]),  # nobody else could join: each goes at once
-        (2, [(0, [0]), (5, [1, 2]), (40, [3])]),  # the second waits, and goes as soon as the other one is there
-        (9, [(0, [0]), (21, [1, 2]), (42, [3])]),  # more are connected: both go 20 ms after the first group
+        ((0, 0, 0, 0), [(0, [0]), (2, [1]), (5, [2]), (40, [3])]),  # nobody else could join: each goes at once
+        ((0, 1, 0, 0), [(0, [0]), (5, [1, 2]), (40, [3])]),  # the second waits, until the other one is there
+        ((9, 8, 7, 9), [(0, [0]), (21, [1, 2]), (42, [3])]),  # more are connected: both go 20 ms after the first group
     ],
 )
-def test_soon_after_a_group_the_next_waits_for_who_is_connected(monkeypatch, connected, groups):
-    clock, handed = Clock(), []
+def test_soon_after_a_group_the_next_waits_for_who_is_connected(monkeypatch, others, groups):
+    """`others`: how many peers are connected and have sent nothing, as each of the four messages comes."""
+    clock, handed, came = Clock(), [], []
     clock.advance(1000)
     monkeypatch.setattr(worker_module, "monotonic", clock.seconds)
-    worker = ReactorWorker(clock, None, lambda: connected)
+    worker = ReactorWorker(clock, None, lambda: others[came[-1]])
     answered = Future()
     answered.set_result(b"receipt")
 
@@ -544,24 +545,14 @@ def test_soon_after_a_group_the_next_waits_for_who_is_connected(monkeypatch, con
             handed.append((at, [number]))
         return answered
 
+    def come(number):
+        came.append(number)
+        Deferred.fromCoroutine(worker.recorded(lambda: record(number)))
+
     for number, at in enumerate((0, 2, 5, 40)):  # in 1/1024 s, of which sums are exact
-        clock.callLater(at / 1024, lambda n=number: Deferred.fromCoroutine(worker.recorded(lambda: record(n))))
+        clock.callLater(at / 1024, come, number)
     clock.pump([0, *[1 / 1024] * 60])
     assert handed == groups
-
-
-def test_what_the_store_has_not_answered_is_not_waited_for(monkeypatch):
-    """Three are connected, two messages are with the store: the third has nobody to wait for."""
-    clock, handed = Clock(), []
-    clock.advance(1000)
-    monkeypatch.setattr(worker_module, "monotonic", clock.seconds)
-    worker = ReactorWorker(clock, None, lambda: 3)
-    for delay in (0, 0, 2 / 1024):
-        clock.callLater(delay, lambda: Deferred.fromCoroutine(worker.recorded(lambda: handed.append(1) or Future())))
-    clock.advance(0)
-    assert len(handed) == 2
-    clock.advance(2 / 1024)
-    assert len(handed) == 3
 
 
 class Crossing(deque):

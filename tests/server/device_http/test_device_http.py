@@ -188,6 +188,21 @@ def test_a_peer_has_no_more_connections_than_its_cap(bus) -> None:
     assert bus.talk(bus.get())[0].status == 200
 
 
+def test_the_silent_are_those_of_whom_there_is_no_request(bus) -> None:
+    connections = bus.factory.connections
+    with bus.connect(), bus.connect() as half, bus.connect() as client:
+        half.sendall(bus.post(path="/later")[:-1])
+        client.sendall(bus.post(path="/later"))
+        bus.until(lambda: bus.waiting and len(connections) == 3)
+        assert connections.silent == 2
+        client.close()
+        bus.until(lambda: len(connections) == 2)
+        assert connections.silent == 1  # the handler of the one who left still works
+    bus.until(lambda: not len(connections))
+    assert connections.silent == 0
+    bus.call(bus.waiting[0].callback, Response(200, b"receipt"))
+
+
 def cut(bus, port: int) -> bool:
     """Tell whether a new connection is closed without an answer."""
     try:
