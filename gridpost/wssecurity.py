@@ -341,7 +341,7 @@ class KeySigner:
         try:
             key = serialization.load_pem_private_key(key_pem, password=None)
             certificate = x509.load_pem_x509_certificate(certificate_pem)
-        except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
+        except UNREADABLE as error:  # TypeError: the key is encrypted
             raise ConfigInvalid(f"key or certificate is not readable: {error}") from None
         if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
             raise ConfigInvalid("the key is neither RSA nor EC")

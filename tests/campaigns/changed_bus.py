@@ -152,6 +152,13 @@ def synchronous_off() -> None:
     _replace(sqlite, "_configure", configure)
 
 
+def short_queue() -> None:
+    """No damage: the writer's queue takes two entries, so that a few messages fill it."""
+    from gridpost.server.store import writer
+
+    _replace(writer, "QUEUE", 2)
+
+
 DAMAGES: dict[str, Callable[[], None]] = {
     "no-repeat-lookup": no_repeat_lookup,
     "answer-before-commit": answer_before_commit,
@@ -162,6 +169,7 @@ DAMAGES: dict[str, Callable[[], None]] = {
     "any-content": any_content,
     "window-off": window_off,
     "synchronous-off": synchronous_off,
+    "short-queue": short_queue,
 }
 
 

@@ -253,6 +253,10 @@ def test_keys_load_from_pem_only_with_their_own_certificate():
         wssecurity.KeySigner.from_pem(*pems(one, other))
     with pytest.raises(ConfigInvalid, match="not readable"):
         wssecurity.KeySigner.from_pem(b"no pem", pems(one, one)[1])
+    version_8 = one.certificate.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)  # RFC 5280 knows v1 to v3
+    text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(version_8) + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(ConfigInvalid, match="not readable"):
+        wssecurity.KeySigner.from_pem(pems(one, one)[0], text)
 
 
 def test_a_prefix_list_is_bounded():

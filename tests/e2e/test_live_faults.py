@@ -12,8 +12,9 @@ import sys
 import threading
 import time
 import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
+import changed_bus
 import psutil
 import pytest
 from live_bus import BIN, LiveBus, channel_table, enrol, now_utc_ms
@@ -329,6 +330,35 @@ def test_a_store_locked_by_somebody_else_holds_up_what_needs_it_and_nothing_more
     assert status == 200
     device.receipt(body, payload)
     assert enrols()
+
+
+def test_a_full_queue_says_come_again_at_once_and_takes_nothing_it_cannot_keep(make_bus):
+    """The store is slow (somebody holds its lock): those beyond the queue hear 503 before it goes on."""
+    bus = make_bus(mv90={"enabled": False})
+    bus.command = changed_bus.command(damage="short-queue")
+    device = bus.start().enrol("IED-1")
+    payloads = [device.payload(f"m-{number}", [str(number)], 1_767_225_600 + 900 * number) for number in range(12)]
+
+    def push(payload: bytes):
+        return bus.wire.request("POST", "/metering", device.seal(payload), SOAP_TYPE)
+
+    intruder = sqlite3.connect(bus.folder / "gridpost.db", isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(12) as pool:
+        pushes = [pool.submit(push, payload) for payload in payloads]
+        first = next(as_completed(pushes)).result()
+        assert (first[0], first[2]["Retry-After"]) == (503, "30"), "told at once, behind nobody"
+        intruder.execute("ROLLBACK")
+        intruder.close()
+        answers = [push.result() for push in pushes]
+    assert {status for status, _, _ in answers} == {200, 503}
+    taken = sum(status == 200 for status, _, _ in answers)
+    assert bus.json("status")["entries"] == taken
+    for payload in payloads:  # as devices do
+        status, body, _ = push(payload)
+        assert status == 200
+        device.receipt(body, payload)
+    assert bus.json("status")["entries"] == len(payloads)
 
 
 def test_a_damaged_store_is_one_clear_line(make_bus):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import signal
 import socket
 import ssl
@@ -14,7 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from live_bus import LiveBus
+from live_bus import Device, LiveBus, Wire, channel_table, enrol
+
+from gridpost import enrolment, renewal
+from gridpost.wssecurity import KeySigner
 
 HTTPS = {"http": "", "https": "127.0.0.1:0", "tls_certificate": "tls.pem", "tls_key": "tls.key"}
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -164,6 +168,31 @@ def test_a_certificate_that_cannot_be_used_leaves_the_one_before_and_is_told(mak
     assert told["code"] == "config-invalid"
     assert client.visit()[2] == old
     assert bus.stop() == 0
+
+
+def test_a_device_enrols_and_renews_over_https(make_bus):
+    """EST as RFC 7030 means it, and then a push with the next key."""
+    bus = make_bus(listen=HTTPS, mv90={"enabled": False})
+    put_certificate(bus.folder)
+    code = bus.start().add("IED-1", channel_table("M1"))
+    context = ssl.create_default_context(cafile=bus.folder / "tls.pem")
+    context.check_hostname = False  # it is asked by its number here
+    wire = Wire(bus.addresses[0], context)
+    first = enrol(wire, code, channel_table("M1"))
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "IED-1")])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    der = csr.public_bytes(serialization.Encoding.DER)
+    headers = {"Content-Type": "application/pkcs10",
+               renewal.HEADER: renewal.proof_header("IED-1", first.signer, der)}  # fmt: skip
+    status, body, _ = wire.request("POST", "/.well-known/est/simplereenroll", base64.encodebytes(der), headers)
+    assert status == 200, body
+    (mine,) = (one for one in enrolment.certificates(body) if one != first.ca)
+    second = Device("IED-1", first.channels, KeySigner(key, mine), first.ca)
+    payload = second.payload("m-1", ["1"])
+    status, body = wire.post(second.seal(payload))
+    assert status == 200
+    second.receipt(body, payload)
 
 
 def test_a_hangup_ends_no_bus_without_https(live_bus):
