@@ -6,7 +6,7 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
-from gridpost.adapters.mv90 import Mv90Adapter, layout
+from gridpost.adapters.mv90 import Mv90Adapter, layout, parse
 
 from gridpost.errors import CannotRepresent
 from gridpost.model import ChannelKey, IntervalBlock, Quality, Readings, RegisterReading, Site
@@ -127,6 +127,16 @@ def test_two_lengths_widen_the_period_to_the_longer_at_both_ends():
     assert file.channels[1].values == (0x41100000, 0)
 
 
+def test_a_start_within_the_longer_interval_goes_back_to_its_beginning():
+    """00:45 to 02:00 becomes 00:00 to 02:00, though the hour itself begins at 01:00."""
+    hour = KEY._replace(stream="hours")
+    blocks = (block_of("1", first=MIDNIGHT + 3600), block_of("9", key=hour, interval_s=3600, first=MIDNIGHT + 7200))
+    file = meter_of(render(*blocks))
+    assert (file.header.ta_start, file.header.ta_stop) == ("201703010001", "201703010200")
+    assert file.channels[0].values == (0, 0, 0, 0x3F800000, 0, 0, 0, 0)
+    assert file.channels[1].values == (0, 0x41100000)
+
+
 def test_a_period_asked_for_is_not_widened():
     hour = KEY._replace(stream="hours")
     blocks = (block_of("1", "2", "3", "4"), block_of("9", key=hour, interval_s=3600))
@@ -194,6 +204,12 @@ def test_a_text_that_is_not_printable_ascii_is_refused_by_name(column, said, tex
     assert reason == f"{WHERE}: {said} {text!r} is not printable ASCII without blanks around it"
 
 
+def test_a_status_that_is_not_printable_ascii_is_refused_by_name():
+    """TD_STATUS comes from a quality, not from the site table."""
+    odd = replace(block_of("1"), qualities=((Quality("1.4.9", parse.REJECTED + "é"),),))
+    assert refusal(odd) == f"{WHERE}: TD_STATUS 'é' is not printable ASCII without blanks around it"
+
+
 @pytest.mark.parametrize(("name", "one", "other"), [("custid", "A", "B"), ("recid", "A", "B")])
 def test_a_meter_has_one_custid_and_one_recid(name, one, other):
     blocks = (block_of("1"), block_of("2", key=OTHER))
@@ -235,6 +251,16 @@ def test_a_stream_name_is_the_label_where_it_fits(stream, fits):
         assert told[0].path == f"UP-1/M-1/{stream}"
 
 
+def test_a_quantity_without_a_name_is_called_by_its_numbers():
+    """A label of twelve characters at most; the loss says which reading type it was."""
+    unknown = KEY._replace(stream="", reading_type="0.0.2.4.1.1.12.0.0.0.0.0.0.0.132.0.12345.0")
+    rendered = render(block_of("1", key=unknown))
+    assert headers(rendered)[0].label == "UNIT 12345 A"
+    assert [loss.reason for loss in rendered.losses if "unit code" in loss.reason] == [
+        f"unit code 13, other, stands for {unknown.reading_type}; a site table can give the right one"
+    ]
+
+
 # --- registers and losses --------------------------------------------------------------------------------------------
 
 
@@ -267,6 +293,13 @@ def test_a_register_of_no_stream_or_the_channels_own_is_taken_and_no_other():
         "the register reading 5 of 2017-02-28T16:00:00Z is on no boundary",
     ]
     assert [loss.path for loss in foreign.losses] == [WHERE, "UP-1/M-1/KWH R"]
+
+
+def test_a_register_of_another_quantity_is_not_taken():
+    """Of no stream, so only its type says that it counts what flows the other way (direction 19)."""
+    reverse = KEY._replace(stream="", reading_type=KWH_REGISTER.replace(".1.1.1.12", ".1.19.1.12"))
+    rendered = render(block_of("1"), registers=[RegisterReading(reverse, MIDNIGHT, "77"), register(MIDNIGHT, "5")])
+    assert headers(rendered)[0].start_reading == "00000005.000"
 
 
 @pytest.mark.parametrize(("time_utc", "told"), [(-1, 0), (0, 1), (450, 1), (900, 1), (901, 0)])
