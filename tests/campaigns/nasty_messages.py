@@ -26,6 +26,10 @@ from gridpost import ns, units
 MOST = 1 << 20
 CAP = 99_000  # '<' and '=' a message may have, less what the envelope itself needs
 _M = ns.METER_READINGS
+SIGNED_TREES = (
+    "namespaces-56-used-by-all", "namespaces-nested", "namespaces-rebound", "wide-many-names", "text-of-returns",
+    "attributes-64-each", "nodes-of-four", "nodes-of-ids", "nodes-namespaces",
+)  # fmt: skip
 _BODY = re.compile(rb"(<soap:Body[^>]*>).*(</soap:Body>)", re.DOTALL)
 
 
@@ -131,8 +135,8 @@ def _captured(genuine: bytes, tree: str) -> bytes:
     return _BODY.sub(lambda body: body[1] + tree.encode("utf-8", "surrogateescape") + body[2], genuine)
 
 
-def _headers(setting: Setting) -> Iterator[Nasty]:
-    """What is overdone is in the Header or in the Signature."""
+def _headers(setting: Setting) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Changes of a right message: what is overdone is in the Header or in the Signature."""
     plain = draft(setting)
     long = base64.b64encode(bytes(740_000)).decode()
     spaced = " \n".join(long[:340_000])
@@ -144,13 +148,9 @@ def _headers(setting: Setting) -> Iterator[Nasty]:
     wide = f"<a>{_filled(lambda _: '<b/>', most=CAP - 200)}</a>"
     used = f"<a>{_filled(lambda n: f'<p{n % 32}:b/>', most=CAP - 200)}</a>"
     references = tuple(Ref(value="AAAA") for _ in range(3_000))
-    cases = {
-        "token-long": plain.token.replace("{certificate}", long),
-        "token-spaced": plain.token.replace("{certificate}", spaced),
-    }
-    for name, token in cases.items():
-        yield Nasty(f"header {name}", draft(setting, token=token).sealed())
-    changes: Mapping[str, dict[str, object]] = {
+    yield from {
+        "token-long": {"token": plain.token.replace("{certificate}", long)},
+        "token-spaced": {"token": plain.token.replace("{certificate}", spaced)},
         "signature-value-long": {"sign": lambda *_: bytes(740_000)},
         "signature-value-twice": {"sign": lambda *_: bytes(370_000)},
         "digest-long": {"refs": (BODY._replace(value=long), TIME)},
@@ -177,9 +177,7 @@ def _headers(setting: Setting) -> Iterator[Nasty]:
         "signed-info-wide": {"method_children": "<ds:X/>" * 90_000, "unsigned": True},
         "algorithm-long": {"method": "urn:" + "x" * 900_000},
         "objects": {"signature": plain.signature.replace("{key_info}", "{key_info}" + "<ds:Object/>" * 70_000)},
-    }
-    for name, change in changes.items():
-        yield Nasty(f"header {name}", draft(setting, **change).sealed())
+    }.items()
 
 
 # --- signed by an enrolled device ------------------------------------------------------------------------------------
@@ -356,37 +354,31 @@ def _events(setting: Setting, events: str) -> str:
     )  # fmt: skip
 
 
-def nasty(setting: Setting, genuine: bytes) -> Iterator[Nasty]:
-    """Yield every message, none larger than 1 MiB.
+def nasty(setting: Setting, genuine: bytes, only: str = "") -> Iterator[Nasty]:
+    """Yield every message whose name matches `only`, none larger than 1 MiB; making them all takes some seconds.
 
     Args:
         setting: the device whose key signs; its `now_utc_ms` is what messages are stamped with.
         genuine: a message of that device that was stored; its Security header is the captured one.
+        only: a regular expression, looked for in the name.
     """
-    for one in _all(setting, genuine):
-        if len(one.raw) <= MOST:
-            yield one
-        else:
-            raise AssertionError(f"{one.name}: {len(one.raw)} bytes")
+    for name, make in _all(setting, genuine):
+        if not re.search(only, name):
+            continue
+        raw = make()
+        if len(raw) > MOST:
+            raise AssertionError(f"{name}: {len(raw)} bytes")
+        yield Nasty(name, raw)
 
 
-def _all(setting: Setting, genuine: bytes) -> Iterator[Nasty]:
-    yield from _doctypes()
+def _all(setting: Setting, genuine: bytes) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Names, and what makes the message of that name."""
+    for one in _doctypes():
+        yield one.name, lambda one=one: one.raw
     made = trees()
     for name, tree in made.items():
-        yield Nasty(f"captured {name}", _captured(genuine, tree))
-    yield from _headers(setting)
-    for name, payload in _signed(setting):
-        yield Nasty(f"signed {name}", draft(setting, payload).sealed())
-    for name in (
-        "namespaces-56-used-by-all",
-        "namespaces-nested",
-        "namespaces-rebound",
-        "wide-many-names",
-        "text-of-returns",
-        "attributes-64-each",
-        "nodes-of-four",
-        "nodes-of-ids",
-        "nodes-namespaces",
-    ):
-        yield Nasty(f"signed {name}", draft(setting, made[name]).sealed())
+        yield f"captured {name}", lambda tree=tree: _captured(genuine, tree)
+    for name, change in _headers(setting):
+        yield f"header {name}", lambda change=change: draft(setting, **change).sealed()
+    for name, payload in (*_signed(setting), *((name, made[name]) for name in SIGNED_TREES)):
+        yield f"signed {name}", lambda payload=payload: draft(setting, payload).sealed()

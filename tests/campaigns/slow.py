@@ -24,7 +24,6 @@ import contextlib
 import fcntl
 import json
 import random
-import re
 import socket
 import ssl
 import struct
@@ -354,7 +353,7 @@ def single_messages(made: World, plan: Plan, outcome: Outcome) -> None:
         signer=device.signer, source=device.serial, channel=device.channels[0], now_utc_ms=now_utc_ms(),
         neighbour=people.neighbour, neighbour_source="IED2", foreign=device.channels[0],
     )  # fmt: skip
-    chosen = [one for one in nasty_messages.nasty(setting, made.stored[0]) if re.search(plan.only, one.name)]
+    chosen = list(nasty_messages.nasty(setting, made.stored[0], plan.only))
     random.Random(plan.seed).shuffle(chosen)
     costs = []
     for number, one in enumerate(chosen):
