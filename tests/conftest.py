@@ -19,6 +19,16 @@ settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session")
+def empty_store(tmp_path_factory) -> Path:
+    """An empty store to copy: migrations cost more than the tests that want their result."""
+    from gridpost.server.store import create
+
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    create(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def initialised(tmp_path_factory):
     """What `gridpost init` made once, to copy: its keys are as good for another test."""
     return LiveBus.make(tmp_path_factory.mktemp("initialised") / "bus").folder

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hashlib import sha256
 from itertools import count
 
 import pytest
-from gridpost.server.store import create, open_store
+from gridpost.server.store import open_store
 
 from gridpost import merkle
 from gridpost.errors import Internal, MessageIdReused, NotFound, SignerUnavailable
@@ -81,9 +82,7 @@ class SqliteEngine:
         self.store = open_store(self.where, clock, serve=True)
 
     def make(self, request):
-        path = request.getfixturevalue("tmp_path") / "gridpost.db"
-        create(path)
-        return path
+        return shutil.copy(request.getfixturevalue("empty_store"), request.getfixturevalue("tmp_path") / "gridpost.db")
 
     @property
     def place(self):

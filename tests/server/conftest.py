@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gridpost.server.audit import Audit
 from gridpost.server.enrolment import DeviceCA, Subject, make_ca
 from gridpost.server.reception import Arrival, Post, Reception
-from gridpost.server.store import create, open_store
+from gridpost.server.store import open_store
 from gridpost.server.zones import zone_of
 
 from gridpost import check, exchange, testing
@@ -99,14 +99,6 @@ class PostOffice:
         """The audit log's events, of one name."""
         lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
         return [line for line in lines if line["event"] == name or not name]
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory) -> Path:
-    """An empty store to copy: migrations cost more than the tests that want their result."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    create(path)
-    return path
 
 
 @pytest.fixture

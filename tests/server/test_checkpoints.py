@@ -1,9 +1,10 @@
 """Who moves SQLite's log to the file, and when it is left alone: docs/adr/0013."""
 
+import shutil
 import sqlite3
 
 import pytest
-from gridpost.server.store import create, open_store, sqlite
+from gridpost.server.store import open_store, sqlite
 
 from gridpost.errors import StoreUnavailable
 
@@ -16,9 +17,9 @@ def fatal():
 
 
 @pytest.fixture
-def store(tmp_path, fatal):
-    create(tmp_path / "gridpost.db")
-    return open_store(tmp_path / "gridpost.db", lambda: 1, serve=True, on_fatal=fatal.append)
+def store(tmp_path, empty_store, fatal):
+    path = shutil.copy(empty_store, tmp_path / "gridpost.db")
+    return open_store(path, lambda: 1, serve=True, on_fatal=fatal.append)
 
 
 def commit(store, times=1):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from gridpost.server.store import create, open_store
+from gridpost.server.store import open_store
 
 from gridpost.errors import AlreadyExists, EnrolmentRefused, FileInvalid, NotFound
 from gridpost.model import Block, Channel, ChannelKey, Entry, Position, Rows
@@ -24,9 +25,8 @@ def channel(meter="M1", stream="", **changes):
 
 
 @pytest.fixture
-def path(tmp_path):
-    create(tmp_path / "gridpost.db")
-    return tmp_path / "gridpost.db"
+def path(tmp_path, empty_store):
+    return shutil.copy(empty_store, tmp_path / "gridpost.db")
 
 
 @pytest.fixture

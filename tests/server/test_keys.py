@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,7 +11,7 @@ from hashlib import sha256
 import psycopg
 import pytest
 from gridpost.server.enrolment import DeviceCA, Subject, make_ca
-from gridpost.server.store import NewKey, Renewal, create, open_store, upkeep
+from gridpost.server.store import NewKey, Renewal, open_store, upkeep
 from gridpost.server.trust_keeper import issue
 
 from gridpost import testing
@@ -23,11 +24,10 @@ DAY = 86_400_000
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def place(request, tmp_path):
+def place(request, tmp_path, empty_store):
     if request.param == "postgres":
         return request.getfixturevalue("postgres_store")
-    create(tmp_path / "gridpost.db")
-    return tmp_path / "gridpost.db"
+    return shutil.copy(empty_store, tmp_path / "gridpost.db")
 
 
 def sql(place, statement, *values):

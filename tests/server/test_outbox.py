@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from hashlib import sha256
 
 import pytest
-from gridpost.server.store import DeadLetter, ReaderStatus, create, open_store
+from gridpost.server.store import DeadLetter, ReaderStatus, open_store
 
 from gridpost.errors import Internal, NotFound
 from gridpost.model import Block, Channel, ChannelKey, EndDeviceEvent, Entry, Quality, Register, Rows
@@ -18,9 +19,8 @@ LACKING = (Quality("2.5.259"),)
 
 
 @pytest.fixture
-def path(tmp_path):
-    create(tmp_path / "gridpost.db")
-    return tmp_path / "gridpost.db"
+def path(tmp_path, empty_store):
+    return shutil.copy(empty_store, tmp_path / "gridpost.db")
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from base64 import b64encode
 from hashlib import sha256
 
 import pytest
 from gridpost.server.quoted import BATCH, QuotedReceipts
-from gridpost.server.store import create, open_store
+from gridpost.server.store import open_store
 
 from gridpost.model import Entry, Position, Rows
 
@@ -15,9 +16,7 @@ NOW = 1_800_000_000_000
 
 
 def _sqlite(request):
-    path = request.getfixturevalue("tmp_path") / "gridpost.db"
-    create(path)
-    return path
+    return shutil.copy(request.getfixturevalue("empty_store"), request.getfixturevalue("tmp_path") / "gridpost.db")
 
 
 @pytest.fixture(params=[_sqlite, lambda request: request.getfixturevalue("postgres_store")], ids=["sqlite", "postgres"])

@@ -6,6 +6,7 @@ Groups are made on purpose: the first entry's `make_receipt` waits while the oth
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from hashlib import sha256
 
 import pytest
 import zstandard
-from gridpost.server.store import create, open_store
+from gridpost.server.store import open_store
 from gridpost.server.store.writer import QUEUE
 
 from gridpost import merkle
@@ -33,9 +34,8 @@ def clock():
 
 
 @pytest.fixture
-def path(tmp_path):
-    create(tmp_path / "gridpost.db")
-    return tmp_path / "gridpost.db"
+def path(tmp_path, empty_store):
+    return shutil.copy(empty_store, tmp_path / "gridpost.db")
 
 
 @pytest.fixture
