@@ -15,8 +15,8 @@ ROOMS = ("gridpost", *RINGS)
 
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
-    "__init__": 0, "conditions": 0, "ns": 0, "errors": 0, "units": 0,
-    "model": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
+    "__init__": 0, "conditions": 0, "controls": 0, "ns": 0, "errors": 0, "units": 0,
+    "model": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1, "partners": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "heads": 2, "enrolment": 2, "leaf": 2, "versions": 2,
     "wssecurity": 3, "ports": 3,
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
@@ -40,7 +40,7 @@ SAME_FLOOR = {
 }
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
-    "__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "functools",
+    "__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "enum", "functools",
     "hashlib", "hmac", "io", "itertools", "json", "re", "string", "struct", "tomllib", "types", "typing",
 }  # fmt: skip
 STATED = {
