@@ -14,11 +14,11 @@ from itertools import groupby
 from . import ns, units
 from .errors import CannotRepresent
 from .model import (
+    Created,
     CreatedMeterReadings,
     EndDeviceEvent,
     Header,
     IntervalBlock,
-    Message,
     Qualities,
     Readings,
     RegisterReading,
@@ -28,8 +28,8 @@ from .model import (
 _UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def encode(message: Message) -> bytes:
-    """Return a message as the Body's child, in exclusive canonical form, UTF-8.
+def encode(message: Created) -> bytes:
+    """Return a push as the Body's child, in exclusive canonical form, UTF-8.
 
     Raises:
         CannotRepresent: a text holds a character that XML cannot, such as a control character.

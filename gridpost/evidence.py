@@ -20,6 +20,7 @@ from .errors import AnswerUntrusted, Item, PeerFault
 from .leaf import BlockRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     ChannelKey,
+    CreatedEndDeviceEvents,
     CreatedMeterReadings,
     EndDeviceEvent,
     Message,
@@ -237,8 +238,9 @@ class _Said:
         self._events: Sequence[EndDeviceEvent] = ()
         self._intervals: dict[int, list[tuple[ChannelKey, str | None, Qualities]]] = {}
         self._registers: dict[int, list[RegisterReading]] = {}
-        if not isinstance(message, CreatedMeterReadings):
+        if isinstance(message, CreatedEndDeviceEvents):
             self._events = message.events
+        if not isinstance(message, CreatedMeterReadings):
             return
         for block in message.readings.blocks:
             for end, value, qualities in zip(block.ends_utc, block.values, block.qualities, strict=True):
