@@ -220,6 +220,18 @@ class ReadingsRefused(PeerFault):
 # --- files and command lines -----------------------------------------------------------------------------------------
 
 
+class ControlsRefused(PeerFault):
+    """At least one of the controls asked for cannot be; none was taken. Each finding names its control and the rule."""
+
+    code = "controls-refused"
+
+
+class ControlMoved(PeerFault):
+    """The control is in a state in which this can no longer, or not yet, be done to it; look at its steps."""
+
+    code, retry = "control-moved", NEVER
+
+
 class FileInvalid(PeerFault):
     """The file is not a valid file of its format; the place and the reason are named."""
 
@@ -230,6 +242,12 @@ class CannotRepresent(PeerFault):
     """The target format cannot hold what the source has; each loss is listed. A site table may give what is missing."""
 
     code = "cannot-represent"
+
+
+class NotDecryptable(PeerFault):
+    """What is encrypted cannot be opened with this key: it is another's, or it was changed on the way."""
+
+    code, retry = "not-decryptable", NEVER
 
 
 class ConfigInvalid(PeerFault):
@@ -260,6 +278,12 @@ class EnrolmentRefused(PeerFault):
     """The enrolment code is unknown, used up by another key, or its proof does not match the request."""
 
     code, http_status, retry = "enrolment-refused", 403, NEVER
+
+
+class GrantRefused(PeerFault):
+    """What is named is not in the partner's tenant, or no such kind of data exists. Ask whoever runs the bus."""
+
+    code, http_status, retry = "grant-refused", 403, NEVER
 
 
 class AnswerUntrusted(PeerFault):
