@@ -7,9 +7,12 @@ milliseconds, a value is a decimal literal as text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
+
+_MRID = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,17})-(0|[1-9][0-9]{0,8})", re.ASCII)
 
 
 class Role(StrEnum):
@@ -154,6 +157,47 @@ class Step(NamedTuple):
     at_utc_ms: int
     by: str
     detail: str = ""
+
+
+class NewControl(NamedTuple):
+    """A control to be recorded with the entry that asks for it: one of `model.Rows.controls`.
+
+    Attributes:
+        control: its `mrid` and `counter` do not count: the writer and the first fetch give them.
+        state: its first step: proposed, held or waiting.
+        by: of that step.
+        detail: of that step.
+        group: name of the group it was asked for; empty: none.
+    """
+
+    control: Control
+    state: State
+    by: str
+    detail: str = ""
+    group: str = ""
+
+
+# Which state a step that an IED or the clock brings may follow; what a person decides names its states itself.
+FOLLOWS: Mapping[State, frozenset[State]] = {
+    State.FETCHED: frozenset((State.WAITING,)),
+    State.ACCEPTED: frozenset((State.FETCHED,)),
+    **dict.fromkeys(
+        (State.REFUSED, State.DONE, State.FAILED, State.UNKNOWN),  # true even when the bus has given it up meanwhile
+        frozenset((State.FETCHED, State.ACCEPTED, State.EXPIRED, State.CANCELED)),
+    ),
+    State.EXPIRED: frozenset((State.PROPOSED, State.HELD, State.WAITING, State.FETCHED, State.ACCEPTED)),
+}
+
+
+def mrid_of(partition: int, seq: int, line: int) -> str:
+    """Return the mRID of the control that an entry's row is."""
+    return f"{partition}-{seq}-{line}"
+
+
+def place_of(mrid: str) -> tuple[int, int, int] | None:
+    """Return partition, seq and line of a control's row; None: no control of this bus has such an mRID."""
+    match = _MRID.fullmatch(mrid)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
 
 
 # An IED tells what became of a control by an EndDeviceEvent with these EndDeviceEventDetails (names -> values).
