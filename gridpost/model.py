@@ -21,6 +21,7 @@ from .codes import Quality as Quality
 from .codes import ReadingType as ReadingType
 from .codes import is_edited as is_edited
 from .conditions import Conditions
+from .controls import NewControl
 
 
 class ChannelKey(NamedTuple):
@@ -225,7 +226,7 @@ DataVersion = Mapping[int, int]  # partition -> greatest seq that counts
 
 
 class Counts(NamedTuple):
-    """What became of a message's interval values, gaps, register readings and events."""
+    """What became of a message's interval values, gaps, register readings, events and controls."""
 
     stored: int
     known: int
@@ -330,8 +331,9 @@ class Register(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What an entry adds to the store of readings and events."""
+    """What an entry adds to the store of readings, events and controls."""
 
     blocks: tuple[Block, ...] = ()
     registers: tuple[Register, ...] = ()
     events: tuple[EndDeviceEvent, ...] = ()
+    controls: tuple[NewControl, ...] = ()
