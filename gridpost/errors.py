@@ -124,6 +124,12 @@ class ActionMismatch(PeerFault):
     code = "action-mismatch"
 
 
+class NotAuthenticated(PeerFault):
+    """The sender is not known here, or did not prove itself as its entry asks. Check certificate, password and clock."""
+
+    code = "not-authenticated"
+
+
 # --- after the signature is checked: a signed refusal ----------------------------------------------------------------
 
 
@@ -215,6 +221,27 @@ class ReadingsRefused(PeerFault):
     """One or more readings cannot be taken, so none was; each is listed."""
 
     code = "readings-refused"
+
+
+# --- offices -------------------------------------------------------------------------------------------------------
+
+
+class NotGranted(PeerFault):
+    """This partner may not do or see that, or it does not exist: its role, or a grant for the place, kind or period."""
+
+    code = "not-granted"
+
+
+class ReplyAddressRefused(PeerFault):
+    """Header/ReplyAddress is not the endpoint on file for this partner. Leave it out, or have the endpoint changed."""
+
+    code = "reply-address-refused"
+
+
+class QueryRefused(PeerFault):
+    """The page, data version, period or limit asked for cannot be used; the reason says which."""
+
+    code = "query-refused"
 
 
 # --- files and command lines -----------------------------------------------------------------------------------------

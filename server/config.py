@@ -135,6 +135,22 @@ class Commands:
 
 
 @dataclass(frozen=True, slots=True)
+class Office:
+    """The office listener: partners' SOAP calls at POST /office, and the WSDL. UsernameTokens count over HTTPS only."""
+
+    http: str = setting("", "address and port of plain HTTP, such as 127.0.0.1:8081; empty: none")
+    https: str = setting("", "address and port of HTTPS; empty: none")
+    tls_certificate: str = setting("", "the HTTPS certificate with its chain, PEM")
+    tls_key: str = setting("", "its key, PEM")
+    client_ca: str = setting("", "the CAs of partners' TLS client certificates, PEM; empty: none is asked for")
+    public_url: str = setting("", "the address partners use, put into the WSDL; empty: what the Host header says")
+    body_limit: int = setting(1 << 20, "largest message in bytes; the caps on '<' and '=' grow in proportion")
+    connections: int = setting(500, "open connections at most")
+    connections_per_peer: int = setting(64, "of them from one address")
+    page: int = setting(10_000, "values, events or mails in one answer at most; what is more comes with further pages")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
 
@@ -147,6 +163,7 @@ class Config:
     mv90: Mv90 = Mv90()
     metrics: Metrics = Metrics()
     commands: Commands = Commands()
+    office: Office = Office()
 
     @property
     def database(self) -> Path | str:
@@ -160,7 +177,7 @@ class Config:
 
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
-    "metrics": Metrics, "commands": Commands,
+    "metrics": Metrics, "commands": Commands, "office": Office,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
 CLOCK_GAP = ("refuse", "hold")
@@ -203,20 +220,25 @@ def _check(config: Config, file: Path) -> None:
         "commands.period_s": (config.commands.period_s, 1),
         "commands.life_s": (config.commands.life_s, 1),
         "commands.long_polls": (config.commands.long_polls, 0),
+        "office.body_limit": (config.office.body_limit, 1),
+        "office.connections": (config.office.connections, 1),
+        "office.connections_per_peer": (config.office.connections_per_peer, 1),
+        "office.page": (config.office.page, 1),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:
             raise ConfigInvalid(f"{file}: {name} must be at least {smallest}")
     if config.trust.stale_crl not in STALE_CRL:
         raise ConfigInvalid(f"{file}: trust.stale_crl must be one of {', '.join(STALE_CRL)}")
-    if config.listen.https and not (config.listen.tls_certificate and config.listen.tls_key):
-        raise ConfigInvalid(f"{file}: listen.https needs listen.tls_certificate and listen.tls_key")
+    for name, one in (("listen", config.listen), ("office", config.office)):
+        if one.https and not (one.tls_certificate and one.tls_key):
+            raise ConfigInvalid(f"{file}: {name}.https needs {name}.tls_certificate and {name}.tls_key")
     if not (config.listen.http or config.listen.https):
         raise ConfigInvalid(f"{file}: neither listen.http nor listen.https is set")
     check_bus_id(config.bus.id)
     check_processes(config)
     _check_commands(config.commands, file)
-    for address in filter(None, (config.listen.http, config.listen.https)):
+    for address in filter(None, (config.listen.http, config.listen.https, config.office.http, config.office.https)):
         host_port(address)
     of_process(config, config.bus.processes - 1)
 
