@@ -34,7 +34,15 @@ def test_paths_are_relative_to_the_file_not_to_the_process(tmp_path, monkeypatch
 def test_the_rendered_file_is_toml_and_shows_every_setting_with_its_meaning(tmp_path):
     given = {"bus": {"id": "north"}, "listen": {"http": "127.0.0.1:0", "connections": 7}, "mv90": {"enabled": False}}
     text = config.render(given)
-    assert tomllib.loads(text) == {"identity": {}, "trust": {}, "log": {}, "metrics": {}, "commands": {}, "office": {}, **given}
+    assert tomllib.loads(text) == {
+        "identity": {},
+        "trust": {},
+        "log": {},
+        "metrics": {},
+        "commands": {},
+        "office": {},
+        **given,
+    }
     for kind in config.SECTIONS.values():
         for item in fields(kind):
             assert f"# {item.metadata['meaning']}\n" in text
