@@ -10,6 +10,9 @@ WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secex
 WSU = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-utility-1.0.xsd"
 DS = "http://www.w3.org/2000/09/xmldsig#"
 EXC_C14N = "http://www.w3.org/2001/10/xml-exc-c14n#"
+XENC = "http://www.w3.org/2001/04/xmlenc#"
+XENC11 = "http://www.w3.org/2009/xmlenc11#"
+DS11 = "http://www.w3.org/2009/xmldsig11#"
 XSD = "http://www.w3.org/2001/XMLSchema"
 WSDL = "http://schemas.xmlsoap.org/wsdl/"
 
@@ -21,9 +24,13 @@ METER_READINGS = "http://iec.ch/TC57/2011/MeterReadings#"
 METER_READINGS_MESSAGE = "http://iec.ch/TC57/2011/MeterReadingsMessage"
 END_DEVICE_EVENTS = "http://iec.ch/TC57/2011/EndDeviceEvents#"
 END_DEVICE_EVENTS_MESSAGE = "http://iec.ch/TC57/2011/EndDeviceEventsMessage"
+END_DEVICE_CONTROLS = "http://iec.ch/TC57/2011/EndDeviceControls#"
+END_DEVICE_CONTROLS_MESSAGE = "http://iec.ch/TC57/2011/EndDeviceControlsMessage"
+CONTROL = "urn:gridpost:control:1"
 RECEIPT = "urn:gridpost:receipt:1"
 REFUSAL = "urn:gridpost:refusal:1"
 TREE_HEAD = "urn:gridpost:tree-head:1"
+ENCRYPTED_READINGS = "urn:gridpost:encrypted-readings:1"
 
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 RSA_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha384"
@@ -33,6 +40,13 @@ ECDSA_SHA384 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 SHA384 = "http://www.w3.org/2001/04/xmldsig-more#sha384"
 SHA512 = "http://www.w3.org/2001/04/xmlenc#sha512"
+
+AES256_GCM = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
+RSA_OAEP = "http://www.w3.org/2009/xmlenc11#rsa-oaep"
+MGF1_SHA256 = "http://www.w3.org/2009/xmlenc11#mgf1sha256"
+ECDH_ES = "http://www.w3.org/2009/xmlenc11#ECDH-ES"
+CONCAT_KDF = "http://www.w3.org/2009/xmlenc11#ConcatKDF"
+KW_AES256 = "http://www.w3.org/2001/04/xmlenc#kw-aes256"
 
 
 def q(namespace: str, local: str) -> str:
