@@ -39,10 +39,15 @@ def encode(message: Created) -> bytes:
     else:
         namespace, content = ns.END_DEVICE_EVENTS_MESSAGE, _encode_events(message.events)
     name = f"Created{message.header.noun}"
-    return _octets(f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>')
+    return octets(f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>')
 
 
-def _octets(text: str) -> bytes:
+def octets(text: str) -> bytes:
+    """Return what was put together as UTF-8.
+
+    Raises:
+        CannotRepresent: it holds a character that XML 1.0 has no way to write.
+    """
     found = _UNSAYABLE.search(text)
     if found:
         raise CannotRepresent(f"the character {found[0]!r} has no place in XML, at {text[: found.start()][-40:]!r}")
@@ -169,4 +174,4 @@ def encode_meter_readings(readings: Readings) -> bytes:
     Raises:
         CannotRepresent: as `encode`.
     """
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + _octets(encode_readings(readings)) + b"\n"
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + octets(encode_readings(readings)) + b"\n"

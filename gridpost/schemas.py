@@ -24,15 +24,22 @@ from .errors import Internal, Item, SchemaInvalid
 WSDL_NAME = "metering.wsdl"
 MAX_ITEMS = 20
 
-# Body child -> SOAPAction: the two operations of metering.wsdl (IEC 61968-100 annex: .../<Noun>/Created<Noun>).
-SOAP_ACTIONS: Mapping[str, str] = MappingProxyType(
+
+def _action(group: str, local: str) -> str:
+    return f"http://iec.ch/TC57/2011/{group}/{local}"  # IEC 61968-100 annex
+
+
+# Body child -> SOAPAction: the operations of metering.wsdl, and so all that a device may ask.
+DEVICE_ACTIONS: Mapping[str, str] = MappingProxyType(
     {
-        ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): (
-            "http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings"
-        ),
+        ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): _action("MeterReadings", "CreatedMeterReadings"),
         ns.q(ns.END_DEVICE_EVENTS_MESSAGE, "CreatedEndDeviceEvents"): (
-            "http://iec.ch/TC57/2011/EndDeviceEvents/CreatedEndDeviceEvents"
+            _action("EndDeviceEvents", "CreatedEndDeviceEvents")
         ),
+        ns.q(ns.END_DEVICE_CONTROLS_MESSAGE, "GetEndDeviceControls"): (
+            _action("GetEndDeviceControls", "GetEndDeviceControls")
+        ),
+        ns.q(ns.ENCRYPTED_READINGS, "CreatedEncryptedReadings"): f"{ns.ENCRYPTED_READINGS}/CreatedEncryptedReadings",
     }
 )
 
@@ -44,9 +51,15 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         ns.METER_READINGS_MESSAGE: "mrm",
         ns.END_DEVICE_EVENTS: "e",
         ns.END_DEVICE_EVENTS_MESSAGE: "edem",
+        ns.END_DEVICE_CONTROLS: "d",
+        ns.END_DEVICE_CONTROLS_MESSAGE: "edcm",
+        ns.CONTROL: "c",
         ns.RECEIPT: "r",
         ns.REFUSAL: "f",
         ns.TREE_HEAD: "t",
+        ns.ENCRYPTED_READINGS: "er",
+        ns.XENC: "xenc",
+        ns.DS: "ds",
         ns.SOAP11: "soap",
     }
 )
@@ -56,12 +69,16 @@ FILES: Mapping[str, str] = MappingProxyType(
     {
         ns.METER_READINGS_MESSAGE: "meter_readings_message.xsd",
         ns.END_DEVICE_EVENTS_MESSAGE: "end_device_events_message.xsd",
+        ns.END_DEVICE_CONTROLS_MESSAGE: "end_device_controls_message.xsd",
         ns.MESSAGE: "message.xsd",
         ns.METER_READINGS: "meter_readings.xsd",
         ns.END_DEVICE_EVENTS: "end_device_events.xsd",
+        ns.END_DEVICE_CONTROLS: "end_device_controls.xsd",
+        ns.CONTROL: "control.xsd",
         ns.RECEIPT: "receipt.xsd",
         ns.REFUSAL: "refusal.xsd",
         ns.TREE_HEAD: "tree_head.xsd",
+        ns.ENCRYPTED_READINGS: "encrypted_readings.xsd",
     }
 )
 

@@ -140,7 +140,7 @@ class Reception:
         """Read, look the signer up, verify; in the pool's thread when the message is large (a store's reads may be)."""
         post = self._post
         envelope = exchange.read(raw, post.limits)
-        if arrival.soap_action and arrival.soap_action != schemas.SOAP_ACTIONS.get(envelope.operation):
+        if arrival.soap_action and arrival.soap_action != schemas.DEVICE_ACTIONS.get(envelope.operation):
             raise ActionMismatch(detail=arrival.soap_action[:200])
         enrolment = post.store.enrolment(envelope.certificate_sha256)
         if enrolment is None:

@@ -397,7 +397,7 @@ def test_the_soap_action_must_be_the_payloads_or_empty(post_office, meter):
     wrong = post_office.receive(raw, soap_action="http://iec.ch/TC57/2011/EndDeviceEvents/Created")
     assert (wrong.status, unsigned_code(wrong)) == (500, "action-mismatch")
     assert entries(post_office) == 0
-    right = schemas.SOAP_ACTIONS[ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings")]
+    right = schemas.DEVICE_ACTIONS[ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings")]
     assert post_office.receive(raw, soap_action=right).status == 200
 
 
