@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gridpost import exchange, messages, tabular, units
+from gridpost import exchange, tabular, units
 from gridpost.errors import AlreadyExists, FileInvalid, StoreUnavailable
-from gridpost.model import Channel, CreatedMeterReadings, IntervalBlock, Readings
+from gridpost.model import Channel, IntervalBlock, Readings
 
 from . import config as settings
 from . import identity, renewal
@@ -25,6 +25,7 @@ from .clockwatch import wall_ms
 from .journal import Journal
 from .outgoing import MAX_BODY, Draft, Outgoing
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Parties, Pusher
+from .sealing import PLAIN, Form
 from .spool import Batch, Row, Spool
 from .transport import Transport
 
@@ -98,11 +99,12 @@ async def _drain(config: settings.Config, spool: Spool, journal: Journal, sent: 
     return asdict(drained) | {"waiting": spool.status()["readings_waiting"]}
 
 
-def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
+def seal(file: Path, content: bytes, out: Path, bar: Bar, form: Form = PLAIN) -> dict[str, Any]:
     """Write the readings of a CSV as one signed message, and nothing when they do not fit one.
 
     Raises:
         FileInvalid: the file, or more readings than one message takes.
+        ConfigInvalid: readings of a kind that `form` has no reader for.
     """
     config = settings.load(file)
     parties = identity.parties(config)
@@ -111,8 +113,8 @@ def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
         step(1)
         with _spool(config) as spool:
             now_ms = wall_ms() + spool.clock_offset_ms()
-            header = Outgoing(spool).header(_draft(parties, now_ms), "MeterReadings")
-        body = messages.encode(CreatedMeterReadings(header, readings))
+            header = Outgoing(spool).header(_draft(parties, now_ms), form.noun)
+        body = form.encode(header, readings)
         step(1)
         if len(body) > MAX_BODY:
             raise FileInvalid(

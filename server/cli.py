@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "convert": Entry("convert", "Convert between mdef, nem12, csv and cim; needs no bus."),
     "validate": Entry("validate", "Check messages and documents against the schemas; needs no bus."),
     "verify": Entry("verify", "Check receipts, tree heads and proof files; needs no bus."),
+    "decrypt": Entry("decrypt", "Read the parts of a message that are encrypted for your key; needs no bus."),
 }
 
 

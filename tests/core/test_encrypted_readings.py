@@ -91,7 +91,9 @@ def test_a_bus_takes_it_without_reading_it():
 
 
 def test_its_receipt_is_read_by_the_device():
-    receipt = Receipt("message-1", "IED-1", b"d" * 32, (), NOW, Position(0, 1), b"r" * 32, Counts(0, 0, 0))
+    opened = exchange.open_(exchange.read(sealed()), testing.enrolment(DEVICE, "IED-1", []))
+    named = ("message-1", "IED-1", opened.content_digest, opened.references)
+    receipt = Receipt(*named, NOW, Position(0, 1), b"r" * 32, Counts(0, 0, 0))
     written = answers.encode_receipt(receipt, "EncryptedReadings", "bus")
     assert answers.decode(etree.fromstring(written)) == receipt
 
@@ -108,14 +110,14 @@ def test_a_changed_part_is_found_by_a_reader_who_cannot_read_it():
 
 
 def swap_content(element):
-    first, second = element.findall(f".//{X}EncryptedData")
-    first[2], second[2] = second[2], first[2]
+    first, second = element.findall(f".//{X}EncryptedData/{X}CipherData/{X}CipherValue")
+    first.text, second.text = second.text, first.text
 
 
 def swap_parts(element):
     """Each EncryptedData under the other's kind: for the auditor both still decipher."""
-    first, second = element.findall(f".//{{{ns.ENCRYPTED_READINGS}}}EncryptedPart")
-    first[1], second[1] = second[1], first[1]
+    first, second = element.findall(f".//{{{ns.ENCRYPTED_READINGS}}}kind")
+    first.text, second.text = second.text, first.text
 
 
 def rename(element):
