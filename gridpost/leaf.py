@@ -37,7 +37,7 @@ import json
 import struct
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .controls import Control, NewControl
 from .model import EndDeviceEvent, Position, Qualities, Quality
@@ -210,8 +210,8 @@ def event_row(line: int, event: EndDeviceEvent) -> EventRow:
 def control_row(line: int, new: NewControl) -> ControlRow:
     """Return a control as its row; what it needs besides stays in the order given."""
     data = _ENCODE.encode([list(pair) for pair in new.control.data])
-    same: tuple[Any, ...] = new.control[1:_DATA]  # from the issuer to the reason, a row's columns are a control's
-    return ControlRow(line, *same, new.group, data, new.state.value)
+    # From the issuer to the reason, a row's columns are a control's.
+    return ControlRow._make((line, *new.control[1:_DATA], new.group, data, new.state.value))
 
 
 def parse_control(row: ControlRow, mrid: str, counter: int = 0) -> Control:
@@ -221,8 +221,7 @@ def parse_control(row: ControlRow, mrid: str, counter: int = 0) -> Control:
         ValueError, TypeError: `data` is not as `control_row` writes it.
     """
     data = tuple((str(name), str(value)) for name, value in json.loads(row.data))
-    same: tuple[Any, ...] = row[1:_DATA]
-    return Control(mrid, *same, data, counter)
+    return Control._make((mrid, *row[1:_DATA], data, counter))
 
 
 def _text(text: str) -> bytes:

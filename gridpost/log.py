@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from . import leaf, merkle, units, versions
+from .controls import NewControl
 from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     Block,
@@ -69,7 +70,7 @@ class Planned(NamedTuple):
         runs: its interval rows as values, with `blocks` the same as columns.
         registers: likewise, with `register_rows`.
         events: its event rows.
-        controls: its control rows; how each began is with the entry's rows as given.
+        controls: its control rows, and `begun` the same as given, with their first steps.
         counts: what became of its readings.
         receipt: as made.
     """
@@ -88,6 +89,7 @@ class Planned(NamedTuple):
     counts: Counts
     receipt: bytes
     controls: tuple[ControlRow, ...] = ()
+    begun: tuple[NewControl, ...] = ()
 
 
 class _Judged(NamedTuple):
@@ -143,6 +145,7 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
         judged.counts,
         receipt,
         controls,
+        rows.controls,
     )
 
 

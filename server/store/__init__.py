@@ -34,7 +34,7 @@ from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
 from .entry_rows import EntryRows, StoredEvent, StoredRegister, page_of
 from .keys import NewKey, Renewal
-from .mailbox import Mail, Mailboxes, Mailed, Posted
+from .mailbox import Mailboxes, Posted
 from .missing import Missing, Quote
 from .outbox import DeadLetter, ReaderStatus, Status, Tallies
 from .partners import PartnerKey, Partners
@@ -50,8 +50,6 @@ __all__ = [
     "DeadLetter",
     "Ending",
     "IedStatus",
-    "Mail",
-    "Mailed",
     "Missing",
     "NewKey",
     "PartnerKey",

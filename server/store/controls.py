@@ -10,29 +10,60 @@ partner, the mark.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeVar
+from decimal import Decimal, localcontext
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, select, tuple_
 
-from gridpost.controls import Control, State, Step
+from gridpost.controls import Control, State, Step, place_of
+from gridpost.leaf import ControlRow, parse_control
 from gridpost.model import Position
 
+from . import lives
+from .driver import select_by
 from .enrolments import Enrolments
-from .tables_office import control_mark, control_now
+from .giving import Give, Seal
+from .lives import Place
+from .tables_office import control, control_mark, control_now, control_sealed, control_step
 
 T = TypeVar("T")
 
-Seal = Callable[[Control], bytes]
-
+_CHUNK = 500
+_FIRST = (-1, 0, 0)
 _now = control_now.c
 _OPEN = _now.closed_at_utc_ms.is_(None)
 _CAME = select(func.max(_now.not_before_utc_ms)).where(
     _OPEN, _now.state == State.WAITING.value, _now.not_before_utc_ms <= bindparam("now")
 )
 _MARK = select(control_mark.c.mark, _CAME.scalar_subquery())
+_WAITING = f"""
+    SELECT target, count(*) FROM {control_now.name}
+    WHERE closed_at_utc_ms IS NULL AND state = '{State.WAITING.value}' AND not_before_utc_ms <= ?
+      AND expires_utc_ms > ? AND target IN (%s) GROUP BY target
+"""
+_KEY = (control.c.partition, control.c.seq, control.c.line)
+
+
+def _same(table: Any) -> Any:
+    """The row of another table that is of the same control."""
+    return and_(*(table.c[column.name] == column for column in _KEY))
+
+
+_FILED = select(control, control_sealed.c.counter).outerjoin(control_sealed, _same(control_sealed)).order_by(*_KEY)
+_STEPS = (
+    select(control_step)
+    .where(tuple_(*(control_step.c[column.name] for column in _KEY)).in_(bindparam("keys", expanding=True)))
+    .order_by(*(control_step.c[column.name] for column in _KEY), control_step.c.number)
+)
+_VALUES = select(control.c.value).join(control_now, _same(control_now))
+# What nobody but the clock ends; what an IED may have is for the IED to say.
+_UNFETCHED = sorted(state.value for state in (State.PROPOSED, State.HELD, State.WAITING))
+_DUE = select(_now.partition, _now.seq, _now.line).where(
+    _OPEN, _now.expires_utc_ms <= bindparam("now"), _now.state.in_(_UNFETCHED)
+)
 
 
 class ControlOnFile(NamedTuple):
@@ -70,7 +101,11 @@ class Controls(Enrolments):
 
     def control(self, mrid: str) -> ControlOnFile | None:
         """Return a control by the bus's mRID of it."""
-        raise NotImplementedError
+        place = place_of(mrid)
+        if place is None:
+            return None
+        found = self._controls(_FILED.where(*(column == number for column, number in zip(_KEY, place, strict=True))))
+        return found[0] if found else None
 
     def controls(
         self,
@@ -89,15 +124,30 @@ class Controls(Enrolments):
             limit: how many.
             after: mRID of the last one of the page before; empty: from the first.
         """
-        raise NotImplementedError
+        query = _FILED.limit(limit)
+        if issuer is not None:
+            query = query.where(control.c.issuer == issuer)
+        if target is not None:
+            query = query.where(control.c.target == target)
+        if states is not None:
+            query = query.join(control_now, _same(control_now))
+            query = query.where(_now.state.in_(sorted(state.value for state in states)))
+        if after:
+            query = query.where(tuple_(*_KEY) > tuple_(*(place_of(after) or _FIRST)))
+        return self._controls(query)
 
     def tracked(self, issuer: str, tracking_id: str) -> list[ControlOnFile]:
         """Return what an issuer's own mRID stands for: one control, or one for each IED of a group."""
-        raise NotImplementedError
+        return self._controls(_FILED.where(control.c.issuer == issuer, control.c.tracking_id == tracking_id))
 
     def waiting(self, serials: Sequence[str]) -> Mapping[str, int]:
         """Return how many controls an IED could fetch now, that it was not given yet; IEDs without are left out."""
-        raise NotImplementedError
+        if not serials:
+            return {}
+        now, asked = self._clock(), sorted(set(serials))
+        with self.connection() as connection:
+            rows = select_by(connection, _WAITING % ", ".join("?" * len(asked)), (now, now, *asked))
+        return {row[0]: row[1] for row in rows}
 
     def waiting_mark(self) -> int:
         """Return a number that changes whenever a control begins to wait, or the not-before of one comes; cheap."""
@@ -116,7 +166,11 @@ class Controls(Enrolments):
             since_utc_ms: inclusive.
             issuer: only this partner's; None: all issuers.
         """
-        raise NotImplementedError
+        query = _VALUES.where(_now.released_at_utc_ms >= since_utc_ms, control.c.action == action)
+        with self._look() as connection:
+            rows = connection.execute(query if issuer is None else query.where(control.c.issuer == issuer))
+            values = list(rows.scalars())
+        return len(values), _exact_sum(values)
 
     # --- going on ---
 
@@ -131,7 +185,13 @@ class Controls(Enrolments):
         Raises:
             StoreUnavailable: nothing was appended.
         """
-        raise NotImplementedError
+        place = place_of(step.control)
+        if place is None:
+            return False
+        with self._keep() as connection:
+            row = lives.enter(connection, Place(*place), step, expected, seen)
+            lives.keep(connection, [row] if row else [])
+        return row is not None
 
     def step_all(self, steps: Sequence[Step], expected: Collection[State]) -> list[Step]:
         """Append those of several steps whose controls are in an expected state, in one transaction; return these.
@@ -141,7 +201,8 @@ class Controls(Enrolments):
         Raises:
             StoreUnavailable: none was appended.
         """
-        raise NotImplementedError
+        with self._keep() as connection:
+            return lives.append(connection, steps, expected)
 
     def fetch(
         self, asked: Sequence[tuple[str, int]], seal: Seal, now_utc_ms: int, lead_ms: int = 0
@@ -163,11 +224,50 @@ class Controls(Enrolments):
             SignerUnavailable: from seal; nothing was given.
             StoreUnavailable: nothing was given.
         """
-        raise NotImplementedError
+        wanted: dict[str, int] = {}
+        for serial, after in asked:
+            wanted[serial] = min(after, wanted.get(serial, after))
+        insert = self._dialect.insert
+        return self._do(lambda connection: Give(connection, insert, seal, now_utc_ms, lead_ms).to(wanted))
 
     def expire(self, now_utc_ms: int) -> Future[list[Step]]:
         """Append the step EXPIRED to what no IED has fetched by its expiry; the future yields the steps.
 
         What an IED may have is for the IED to say: its fetch goes on giving it, and its outcome says ``expired``.
         """
-        raise NotImplementedError
+
+        def work(connection: Connection) -> list[Step]:
+            keys = connection.execute(_DUE, {"now": now_utc_ms}).all()
+            why = "no IED had fetched it when its time ran out"
+            steps = [Step(Place(*key).mrid, State.EXPIRED, now_utc_ms, "bus", why) for key in keys]
+            return lives.append(connection, steps, {State.PROPOSED, State.HELD, State.WAITING})
+
+        return self._do(work)
+
+    def _controls(self, query: Select[Any]) -> list[ControlOnFile]:
+        with self._look() as connection:
+            rows = connection.execute(query).all()
+            lives_of = _lives(connection, [Place(row.partition, row.seq, row.line) for row in rows])
+        return [_on_file(row, lives_of) for row in rows]
+
+
+def _exact_sum(literals: Iterable[str]) -> str:
+    with localcontext(prec=1000):  # the sum of what fits in a message is exact
+        return format(sum(map(Decimal, filter(None, literals)), Decimal(0)), "f")
+
+
+def _lives(connection: Connection, places: Sequence[Place]) -> dict[Place, list[Step]]:
+    found: dict[Place, list[Step]] = {}
+    for start in range(0, len(places), _CHUNK):
+        for row in connection.execute(_STEPS, {"keys": places[start : start + _CHUNK]}):
+            place = Place(row.partition, row.seq, row.line)
+            step = Step(place.mrid, State(row.state), row.at_utc_ms, row.by_whom, row.detail)
+            found.setdefault(place, []).append(step)
+    return found
+
+
+def _on_file(row: Any, lives_of: Mapping[Place, Iterable[Step]]) -> ControlOnFile:
+    place = Place(row.partition, row.seq, row.line)
+    columns = ControlRow._make(row[2 : 2 + len(ControlRow._fields)])
+    one = parse_control(columns, place.mrid, row.counter or 0)
+    return ControlOnFile(one, columns.group, Position(place.partition, place.seq), tuple(lives_of[place]))

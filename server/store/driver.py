@@ -27,7 +27,7 @@ def select_joined(connection: Connection, columns: str, query: str, rows: Sequen
     return connection.exec_driver_sql(text, tuple(value for row in rows for value in row)).all()
 
 
-def select_by(connection: Connection, query: str, values: tuple[str | bytes, ...]) -> Sequence[Any]:
+def select_by(connection: Connection, query: str, values: tuple[str | bytes | int, ...]) -> Sequence[Any]:
     """Run `query`, a ``?`` for each of `values`, and return its rows."""
     return connection.exec_driver_sql(_marked(_mark(connection), query), values).all()
 

@@ -26,6 +26,7 @@ from .channel_rules import Owned, check_set, clashes, place, same_row
 from .engine import Dialect, told
 from .reading import channel_of
 from .tables import certificate, channel, enrolment_version, entry, ied, interval_block
+from .tables_office import partner, partner_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Enrolments:
 
         Raises:
             FileInvalid: the channels are wrong or ambiguous; each finding is listed with its line.
-            AlreadyExists: the serial is enrolled and not revoked, or another IED has one of the channels.
+            AlreadyExists: the serial is enrolled and not revoked, or is a partner's id; or another IED has one of the
+                channels.
         """
         if items := check_set(channels):
             raise FileInvalid(f"{len(items)} finding(s) in the channels of {serial}", items=items)
@@ -99,6 +101,8 @@ class Enrolments:
     def _put_ied(self, connection: Connection, serial: str, kind: str, secret: bytes) -> None:
         columns = {"kind": kind, "added_at_utc_ms": self._clock(), "secret": secret, "csr_sha256": None}
         known = connection.execute(select(ied.c.secret).where(ied.c.serial == serial)).one_or_none()
+        if connection.execute(select(partner.c.id).where(partner.c.id == serial)).first() is not None:
+            raise AlreadyExists(f"{serial} is a partner's id; a sender is one of both")
         if known is None:
             connection.execute(insert(ied), {"serial": serial} | columns)
         elif known.secret is None:
@@ -209,6 +213,14 @@ def certificate_row(serial: str, der: bytes, csr_sha256: bytes, now_utc_ms: int)
         "name": "",
         "not_after_utc_ms": _not_after_utc_ms(der),
     }
+
+
+def holder_of(connection: Connection, digest: bytes) -> str | None:
+    """Return which IED or partner has a certificate; None when nobody has."""
+    theirs = select(partner_certificate.c.partner).where(partner_certificate.c.sha256 == digest)
+    query = select(certificate.c.serial).where(certificate.c.sha256 == digest).union_all(theirs)
+    found: str | None = connection.execute(query).scalar()
+    return found
 
 
 def _not_after_utc_ms(der: bytes) -> int:

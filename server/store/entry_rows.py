@@ -5,12 +5,24 @@ Selects only, on connections of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
+from sqlalchemy import and_, or_, select, tuple_
+
+from gridpost import leaf
+from gridpost.errors import NotFound
 from gridpost.model import DataVersion, EndDeviceEvent, Position, Register
 
 from .enrolments import Enrolments
+from .tables import entry, event, register_reading
+
+_CHUNK = 500
+_ORDER = (event.c.created_utc_ms, event.c.partition, event.c.seq, event.c.line)
+_EVENTS = select(event, entry.c.sender).join(
+    entry, and_(entry.c.partition == event.c.partition, entry.c.seq == event.c.seq)
+)
 
 
 class StoredEvent(NamedTuple):
@@ -35,11 +47,12 @@ class EntryRows(Enrolments):
 
     def events_of(self, positions: Sequence[Position]) -> list[StoredEvent]:
         """Return the events of those entries, in order of position and line."""
-        raise NotImplementedError
+        return [_event(row) for row in self._rows_of(event, _EVENTS, positions)]
 
     def registers_of(self, positions: Sequence[Position]) -> list[StoredRegister]:
         """Return the register readings of those entries, in order of position and line."""
-        raise NotImplementedError
+        rows = self._rows_of(register_reading, select(register_reading), positions)
+        return [StoredRegister(Position(row.partition, row.seq), _register(row), row.outcome) for row in rows]
 
     def events(
         self, assets: Sequence[str], period: tuple[int, int], at: DataVersion, limit: int, after: str = ""
@@ -52,10 +65,46 @@ class EntryRows(Enrolments):
             at: as known at this data version.
             limit: how many.
             after: `page_of` the last event of the page before; empty: from the first.
+
+        Raises:
+            NotFound: `after` names no page.
         """
-        raise NotImplementedError
+        known = [and_(event.c.partition == number, event.c.seq <= seq) for number, seq in at.items()]
+        if not known or not assets:
+            return []
+        query = _EVENTS.where(or_(*known), event.c.asset.in_(sorted(set(assets))))
+        query = query.where(event.c.created_utc_ms > period[0], event.c.created_utc_ms <= period[1])
+        if after:
+            query = query.where(tuple_(*_ORDER) > tuple_(*_place(after)))
+        with self._look() as connection:
+            return [_event(row) for row in connection.execute(query.order_by(*_ORDER).limit(limit))]
+
+    def _rows_of(self, table: Any, query: Any, positions: Sequence[Position]) -> Iterator[Any]:
+        wanted, key = sorted(set(positions)), (table.c.partition, table.c.seq)
+        with self._look() as connection:
+            for start in range(0, len(wanted), _CHUNK):
+                some = query.where(tuple_(*key).in_(wanted[start : start + _CHUNK]))
+                yield from connection.execute(some.order_by(*key, table.c.line))
 
 
 def page_of(one: StoredEvent) -> str:
     """Return what names an event's place in the order of `EntryRows.events`."""
     return f"{one.event.created_utc_ms}:{one.position.partition}:{one.position.seq}:{one.line}"
+
+
+def _place(page: str) -> tuple[int, ...]:
+    parts = page.split(":")
+    if len(parts) != len(_ORDER) or not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
+        raise NotFound(f"there is no page {page!r}; go on from the one an answer named")
+    return tuple(map(int, parts))
+
+
+def _event(row: Any) -> StoredEvent:
+    details: dict[str, str] = json.loads(row.details)
+    said = (row.mrid, row.event_type, row.created_utc_ms, row.asset, row.reason, row.severity, details)
+    return StoredEvent(Position(row.partition, row.seq), row.line, row.sender, EndDeviceEvent(*said))
+
+
+def _register(row: Any) -> Register:
+    (qualities,) = leaf.parse_qualities(row.qualities, 1)
+    return Register(row.channel_id, row.reading_type, row.time_utc, row.value, qualities)

@@ -7,48 +7,38 @@ missing before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, TypeVar
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
 
 from gridpost.controls import Step
-from gridpost.model import DataVersion, Position
+from gridpost.errors import NotFound
+from gridpost.model import DataVersion
+from gridpost.requests import Mail
 
+from . import lives, outbox
 from .enrolments import Enrolments
+from .tables_office import mailbox, mailbox_cursor, partner
 
 T = TypeVar("T")
 
-
-class Mail(NamedTuple):
-    """What a partner is to be told.
-
-    Attributes:
-        partner: whose mailbox.
-        kind: what it is about; (partner, position, kind, line) is one mail for ever.
-        noun: ``MeterReadings``, ``EndDeviceEvents`` ...
-        content: the Body's child, canonical XML.
-        position: the entry it comes from: of what the bus says by itself, the entry that asked for it.
-        correlation_id: id of the partner's message it answers; empty: none.
-        line: which of several mails of that kind from that entry.
-    """
-
-    partner: str
-    kind: str
-    noun: str
-    content: bytes
-    position: Position
-    correlation_id: str = ""
-    line: int = 0
-
-
-class Mailed(NamedTuple):
-    """A mail in its mailbox: its number, rising for the partner from 1 without holes, and when it was put there."""
-
-    number: int
-    mail: Mail
-    made_at_utc_ms: int
+_box, _cursor = mailbox.c, mailbox_cursor.c
+_HAVE = text("INSERT INTO mailbox_cursor (partner, last, committed) VALUES (:partner, 0, 0) ON CONFLICT DO NOTHING")
+_LOCK = select(_cursor.last, _cursor.committed).where(_cursor.partner == bindparam("whose")).with_for_update()
+_PLACE = select(_cursor.last, _cursor.committed).where(_cursor.partner == bindparam("whose"))
+_SAME = select(_box.number).where(
+    _box.partner == bindparam("whose"),
+    _box.partition == bindparam("of_partition"),
+    _box.seq == bindparam("of_seq"),
+    _box.kind == bindparam("of_kind"),
+    _box.line == bindparam("of_line"),
+)
+_LAST = update(mailbox_cursor).where(_cursor.partner == bindparam("whose")).values(last=bindparam("newest"))
+_TAKEN = select(_cursor.committed).where(_cursor.partner == _box.partner).scalar_subquery()
 
 
 class Posted(NamedTuple):
@@ -86,11 +76,23 @@ class Mailboxes(Enrolments):
             NotFound: no such partner; nothing was done.
             StoreUnavailable: nothing was done.
         """
-        raise NotImplementedError
+        place = (outbox.version_text(version), json.dumps(state, allow_nan=False))
+        now = self._clock()
 
-    def peek(self, partner_id: str, limit: int, after: int | None = None) -> list[Mailed]:
+        def work(connection: Connection) -> Posted:
+            outbox.advance(connection, reader, place, (), now)
+            done = lives.append(connection, steps, None)
+            return Posted(tuple(_put(connection, mails, now)), tuple(done))
+
+        return self._do(work)
+
+    def peek(self, partner_id: str, limit: int, after: int | None = None) -> list[Mail]:
         """Return up to `limit` mails with a number > `after`, ascending; None: behind what was committed."""
-        raise NotImplementedError
+        with self._look() as connection:
+            if after is None:
+                after = _at(connection, partner_id)[1]
+            query = select(mailbox).where(_box.partner == partner_id, _box.number > after)
+            return [_mail(row) for row in connection.execute(query.order_by(_box.number).limit(limit))]
 
     def commit(self, partner_id: str, up_to: int) -> int:
         """Note that the partner has taken all mails up to that number; return the number that stands. It never falls.
@@ -98,12 +100,57 @@ class Mailboxes(Enrolments):
         Raises:
             NotFound: there is no mail of that number yet.
         """
-        raise NotImplementedError
+        with self._keep() as connection:
+            row = connection.execute(_LOCK, {"whose": partner_id}).one_or_none()
+            last, committed = (0, 0) if row is None else row
+            if up_to > last:
+                raise NotFound(f"the newest mail of {partner_id} is {last}, not {up_to}")
+            if up_to > committed:
+                mine = update(mailbox_cursor).where(_cursor.partner == partner_id)
+                connection.execute(mine.values(committed=up_to))
+        return max(up_to, committed)
 
     def depth(self, partner_id: str) -> int:
         """Return how many mails the partner has not committed yet."""
-        raise NotImplementedError
+        with self._look() as connection:
+            last, committed = _at(connection, partner_id)
+        return last - committed
 
     def forget_mail(self, before_utc_ms: int) -> int:
         """Delete mails that were committed and put here before a moment; return how many."""
-        raise NotImplementedError
+        with self._keep() as connection:
+            old = delete(mailbox).where(_box.made_at_utc_ms < before_utc_ms, _box.number <= _TAKEN)
+            return connection.execute(old).rowcount
+
+
+def _at(connection: Connection, partner_id: str) -> tuple[int, int]:
+    row = connection.execute(_PLACE, {"whose": partner_id}).one_or_none()
+    return (0, 0) if row is None else (row.last, row.committed)
+
+
+def _put(connection: Connection, mails: Sequence[Mail], now_utc_ms: int) -> Iterator[tuple[str, int]]:
+    """Put mails into their boxes, box by box in the order of their partners, each box's in the order given."""
+    for whose, theirs in groupby(sorted(mails, key=lambda one: one.partner), lambda one: one.partner):
+        last = before = _lock(connection, whose)
+        for mail in theirs:
+            key = {"whose": whose, "of_partition": mail.partition, "of_seq": mail.seq}
+            if connection.execute(_SAME, key | {"of_kind": mail.kind, "of_line": mail.line}).first() is None:
+                last += 1
+                row = mail._replace(number=last, made_at_utc_ms=now_utc_ms)
+                connection.execute(insert(mailbox), row._asdict())
+                yield whose, last
+        if last > before:
+            connection.execute(_LAST, {"whose": whose, "newest": last})
+
+
+def _lock(connection: Connection, whose: str) -> int:
+    """Let nobody else number this partner's mails before the transaction ends; return the last number given."""
+    if connection.execute(select(partner.c.id).where(partner.c.id == whose)).first() is None:
+        raise NotFound(f"no partner {whose}")
+    connection.execute(_HAVE, {"partner": whose})
+    last: int = connection.execute(_LOCK, {"whose": whose}).one().last
+    return last
+
+
+def _mail(row: Row[Any]) -> Mail:
+    return Mail(**{name: getattr(row, name) for name in Mail._fields})

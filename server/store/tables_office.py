@@ -117,6 +117,7 @@ control_now = Table(
     needed("target", Text),
     needed("state", Text),
     needed("steps", Integer),
+    needed("priority", Integer),
     needed("not_before_utc_ms", BigInteger),
     needed("expires_utc_ms", BigInteger),
     Column("released_at_utc_ms", BigInteger),
@@ -124,15 +125,12 @@ control_now = Table(
     _of_control(),
 )
 _OPEN = control_now.c.closed_at_utc_ms.is_(None)
-Index("control_now_target", control_now.c.target, sqlite_where=_OPEN, postgresql_where=_OPEN)
-Index(
-    "control_now_due",
-    control_now.c.state,
-    control_now.c.not_before_utc_ms,
-    sqlite_where=_OPEN,
-    postgresql_where=_OPEN,
-)
-Index("control_now_expires", control_now.c.expires_utc_ms, sqlite_where=_OPEN, postgresql_where=_OPEN)
+for _name, _columns in {
+    "control_now_target": (control_now.c.target, control_now.c.state, control_now.c.not_before_utc_ms),
+    "control_now_due": (control_now.c.state, control_now.c.not_before_utc_ms),
+    "control_now_expires": (control_now.c.expires_utc_ms,),
+}.items():
+    Index(_name, *_columns, sqlite_where=_OPEN, postgresql_where=_OPEN)
 Index("control_now_released", control_now.c.released_at_utc_ms)
 
 control_sealed = Table(

@@ -179,6 +179,7 @@ def _lives() -> None:
         _text("target", "serial of the IED, as in control"),
         _text("state", "state of its last step"),
         _small("steps", "how many steps it has"),
+        _small("priority", "as in control"),
         _int("not_before_utc_ms", "as in control"),
         _int("expires_utc_ms", "as in control"),
         _int("released_at_utc_ms", "when it began to wait for its IED; NULL: never released", nullable=True),
@@ -188,7 +189,7 @@ def _lives() -> None:
     )
     still_open = sa.text("closed_at_utc_ms IS NULL")
     for name, columns in {
-        "control_now_target": ["target"],
+        "control_now_target": ["target", "state", "not_before_utc_ms"],
         "control_now_due": ["state", "not_before_utc_ms"],
         "control_now_expires": ["expires_utc_ms"],
     }.items():

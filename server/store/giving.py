@@ -1,0 +1,133 @@
+"""What an IED is given when it calls: the control it has not confirmed, else the next one, counted and sealed.
+
+Runs as one job of the writer for many IEDs at once. First the IEDs' counters are locked, so that of two buses that are
+asked for the same IED the second one sees what the first one gave, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, and_, bindparam, func, select, update
+
+from gridpost.controls import Control, State, Step
+from gridpost.leaf import ControlRow, parse_control
+
+from . import lives
+from .lives import Insert, Place
+from .tables_office import control, control_counter, control_now, control_sealed
+
+Seal = Callable[[Control], bytes]
+
+_CHUNK = 500
+_now, _sealed = control_now.c, control_sealed.c
+_TARGETS = _now.target.in_(bindparam("targets", expanding=True))
+_OPEN = (_now.closed_at_utc_ms.is_(None), _TARGETS)
+_DUE = (
+    *_OPEN,
+    _now.state == State.WAITING.value,
+    _now.not_before_utc_ms <= bindparam("latest"),
+    _now.expires_utc_ms > bindparam("now"),
+)
+_HAVING = select(_now.target).where(*_OPEN).distinct().order_by(_now.target)
+_GIVEN = (
+    select(_sealed.target, _sealed.counter)
+    .join_from(
+        control_now,
+        control_sealed,
+        and_(_sealed.partition == _now.partition, _sealed.seq == _now.seq, _sealed.line == _now.line),
+    )
+    .where(*_OPEN)
+    .order_by(_sealed.target, _sealed.counter)
+)
+_BYTES = select(_sealed.sealed).where(_sealed.target == bindparam("target"), _sealed.counter == bindparam("counter"))
+_RANK = func.row_number().over(
+    partition_by=_now.target, order_by=(_now.priority, _now.released_at_utc_ms, _now.partition, _now.seq, _now.line)
+)
+_NEXT = select(_now.partition, _now.seq, _now.line, _RANK.label("rank")).where(*_DUE).subquery()
+_FIRST = (
+    select(control)
+    .join_from(
+        _NEXT,
+        control,
+        and_(
+            control.c.partition == _NEXT.c.partition,
+            control.c.seq == _NEXT.c.seq,
+            control.c.line == _NEXT.c.line,
+        ),
+    )
+    .where(_NEXT.c.rank == 1)
+    .order_by(control.c.partition, control.c.seq, control.c.line)
+)
+_COUNT = (
+    update(control_counter).where(control_counter.c.target == bindparam("of_target")).values(counter=bindparam("given"))
+)
+
+
+class Give(NamedTuple):
+    """A fetch of many IEDs: in whose transaction, how it is sealed, and when."""
+
+    connection: Connection
+    insert: Insert
+    seal: Seal
+    now_utc_ms: int
+    lead_ms: int
+
+    def to(self, wanted: Mapping[str, int]) -> dict[str, bytes | None]:
+        """Return what each IED is given: serial -> its greatest known counter, in; serial -> sealed answer, out."""
+        found: dict[str, bytes | None] = dict.fromkeys(wanted)
+        serials = sorted(wanted)
+        for start in range(0, len(serials), _CHUNK):
+            targets = self._having(serials[start : start + _CHUNK])
+            counters = lives.lock_counters(self.connection, targets)
+            again = self._again({target: wanted[target] for target in targets})
+            found |= again
+            found |= self._next({target: counters[target] for target in targets if target not in again})
+        return found
+
+    def _having(self, serials: Sequence[str]) -> list[str]:
+        """Those for whom anything is open: most that call have nothing, and are not locked."""
+        return list(self.connection.execute(_HAVING, {"targets": serials}).scalars())
+
+    def _again(self, after: Mapping[str, int]) -> dict[str, bytes]:
+        """The stored bytes of what each was given before and does not know."""
+        least: dict[str, int] = {}
+        for target, counter in self.connection.execute(_GIVEN, {"targets": list(after)}).all():
+            if counter > after[target]:
+                least.setdefault(target, counter)
+        return {target: self._bytes(target, counter) for target, counter in least.items()}
+
+    def _bytes(self, target: str, counter: int) -> bytes:
+        wanted = {"target": target, "counter": counter}
+        return bytes(self.connection.execute(_BYTES, wanted).scalar_one())
+
+    def _next(self, counters: Mapping[str, int]) -> dict[str, bytes]:
+        """Seal the next control of each. One taken back at this moment is passed over for the one behind it."""
+        given: dict[str, bytes] = {}
+        while left := [target for target in counters if target not in given]:
+            rows = self._first(left)
+            if not rows:
+                break
+            steps, sealed = [], []
+            for row in rows:
+                place, columns = Place(*row[:3]), ControlRow._make(row[2:])
+                fetched = Step(place.mrid, State.FETCHED, self.now_utc_ms, columns.target)
+                step = lives.enter(self.connection, place, fetched, (State.WAITING,))
+                if step is not None:
+                    one = parse_control(columns, place.mrid, counters[columns.target] + 1)
+                    given[one.target] = self.seal(one)
+                    steps.append(step)
+                    sealed.append((*place, one.target, one.counter, self.now_utc_ms, given[one.target]))
+            self._keep(steps, sealed)
+        return given
+
+    def _first(self, targets: Sequence[str]) -> Sequence[Any]:
+        latest = self.now_utc_ms + self.lead_ms
+        return self.connection.execute(_FIRST, {"targets": targets, "now": self.now_utc_ms, "latest": latest}).all()
+
+    def _keep(self, steps: Sequence[dict[str, Any]], sealed: Sequence[tuple[object, ...]]) -> None:
+        if sealed:
+            lives.keep(self.connection, steps)
+            self.insert(self.connection, control_sealed, sealed)
+            self.connection.execute(_COUNT, [{"of_target": row[3], "given": row[4]} for row in sealed])
