@@ -37,11 +37,13 @@ class Asked(NamedTuple):
         issuer: who asks.
         wanted: at least one.
         counts: whether it counts as a command (signed, or the partner's entry relaxes that); else it is a proposal.
+        replaces: whether each takes the place of those of its mRID; `record` cancels these first.
     """
 
     issuer: Partner
     wanted: Sequence[Wanted]
     counts: bool
+    replaces: bool = False
 
 
 class _One(NamedTuple):
@@ -88,7 +90,7 @@ class Intake:
         wanted = [policy.lasting(one, self._commands, now) for one in asked.wanted]
         targets = [self.targets(asked.issuer, one) for one in wanted]
         items = [item for one in wanted for item in policy.check_wanted(one, asked.issuer.role, self._commands, now)]
-        items += self._unknown(asked.issuer, wanted, targets)
+        items += self._unknown(asked, wanted, targets)
         if items:
             raise ControlsRefused(items=items)
         firsts = self._firsts(asked, wanted, targets, now)
@@ -96,14 +98,14 @@ class Intake:
         ones = self._ordered(asked.issuer, ones, now)
         return tuple(new for one in ones for new in _controls(asked.issuer, one))
 
-    def _unknown(self, issuer: Partner, wanted: Sequence[Wanted], targets: Sequence[tuple[str, ...]]) -> Iterator[Item]:
+    def _unknown(self, asked: Asked, wanted: Sequence[Wanted], targets: Sequence[tuple[str, ...]]) -> Iterator[Item]:
         """Yield what is wrong with names: no IED, a tracking id twice, more than one request may hold."""
         seen: set[str] = set()
         for one, serials in zip(wanted, targets, strict=True):
             if not serials:
                 reason = f"there is no group {one.group}" if one.group else "it names no IED"
                 yield _item("target-unknown", one.mrid, reason)
-            if one.mrid in seen or self._store.tracked(issuer.id, one.mrid):
+            if one.mrid in seen or (not asked.replaces and self._store.tracked(asked.issuer.id, one.mrid)):
                 yield _item("tracking-id-reused", one.mrid, "there is a control of that mRID already")
             seen.add(one.mrid)
         if sum(map(len, targets)) > MOST:

@@ -157,11 +157,11 @@ def released(control: Control, steps: Sequence[Step], person: str, commands: Com
     if now_utc_ms >= control.expires_utc_ms:
         raise ControlMoved(f"{control.mrid} expired at {units.format_utc_ms(control.expires_utc_ms)}")
     before = {_name(step.by) for step in _since_held(steps) if step.detail == FIRST_OF_TWO}
+    if len(before | {_name(person)}) >= commands.persons.get(control.action, 1):
+        return Step(control.mrid, State.WAITING, now_utc_ms, person, "released")
     if _name(person) in before:
         raise ControlMoved(f"{control.mrid} was released by {person} already; another person must release it too")
-    if len(before) + 1 < commands.persons.get(control.action, 1):
-        return Step(control.mrid, state, now_utc_ms, person, FIRST_OF_TWO)
-    return Step(control.mrid, State.WAITING, now_utc_ms, person, "released")
+    return Step(control.mrid, state, now_utc_ms, person, FIRST_OF_TWO)
 
 
 def _since_held(steps: Sequence[Step]) -> Sequence[Step]:

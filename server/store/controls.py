@@ -31,12 +31,19 @@ from .tables_office import control, control_mark, control_now, control_sealed, c
 
 T = TypeVar("T")
 
+LEAD_MS = 86_400_000  # how long before its not-before a control is given: an IED that calls once a day has it in time
 _CHUNK = 500
 _FIRST = (-1, 0, 0)
 _now = control_now.c
 _OPEN = _now.closed_at_utc_ms.is_(None)
 _CAME = select(func.max(_now.not_before_utc_ms)).where(
-    _OPEN, _now.state == State.WAITING.value, _now.not_before_utc_ms <= bindparam("now")
+    _OPEN, _now.state == State.WAITING.value, _now.not_before_utc_ms <= bindparam("latest")
+)
+_ANY = select(_now.target).where(
+    _OPEN,
+    _now.state == State.WAITING.value,
+    _now.not_before_utc_ms <= bindparam("latest"),
+    _now.expires_utc_ms > bindparam("now"),
 )
 _MARK = select(control_mark.c.mark, _CAME.scalar_subquery())
 _WAITING = f"""
@@ -140,19 +147,35 @@ class Controls(Enrolments):
         """Return what an issuer's own mRID stands for: one control, or one for each IED of a group."""
         return self._controls(_FILED.where(control.c.issuer == issuer, control.c.tracking_id == tracking_id))
 
+    def controls_of(self, positions: Sequence[Position]) -> list[ControlOnFile]:
+        """Return the controls that those entries asked for, in order of partition, seq, line."""
+        return self._filed_at(_FILED.where(tuple_(*_KEY[:2]).in_(bindparam("keys", expanding=True))), positions)
+
+    def overdue(self, now_utc_ms: int) -> list[ControlOnFile]:
+        """Return some 500 of what no IED has fetched by its expiry and has no step yet that says so."""
+        with self._look() as connection:
+            keys = [tuple(row) for row in connection.execute(_DUE.limit(_CHUNK), {"now": now_utc_ms})]
+        return self._filed_at(_FILED.where(tuple_(*_KEY).in_(bindparam("keys", expanding=True))), keys)
+
     def waiting(self, serials: Sequence[str]) -> Mapping[str, int]:
         """Return how many controls an IED could fetch now, that it was not given yet; IEDs without are left out."""
         if not serials:
             return {}
         now, asked = self._clock(), sorted(set(serials))
         with self.connection() as connection:
-            rows = select_by(connection, _WAITING % ", ".join("?" * len(asked)), (now, now, *asked))
+            rows = select_by(connection, _WAITING % ", ".join("?" * len(asked)), (now + LEAD_MS, now, *asked))
         return {row[0]: row[1] for row in rows}
 
-    def waiting_mark(self) -> int:
-        """Return a number that changes whenever a control begins to wait, or the not-before of one comes; cheap."""
+    def any_waiting(self) -> bool:
+        """Tell whether any IED could fetch a control now that it was not given yet; cheap."""
         with self.connection() as connection:
-            mark, came = connection.execute(_MARK, {"now": self._clock()}).one()
+            values = {"now": (now := self._clock()), "latest": now + LEAD_MS}
+            return connection.execute(_ANY.limit(1), values).first() is not None
+
+    def waiting_mark(self) -> int:
+        """Return a number that changes whenever a control begins to wait, or can be given from now on; cheap."""
+        with self.connection() as connection:
+            mark, came = connection.execute(_MARK, {"latest": self._clock() + LEAD_MS}).one()
         return int(mark) << 48 | int(came or 0)
 
     def sums(self, action: str, since_utc_ms: int, issuer: str | None = None) -> tuple[int, str]:
@@ -205,12 +228,12 @@ class Controls(Enrolments):
             return lives.append(connection, steps, expected)
 
     def fetch(
-        self, asked: Sequence[tuple[str, int]], seal: Seal, now_utc_ms: int, lead_ms: int = 0
+        self, asked: Sequence[tuple[str, int]], seal: Seal, now_utc_ms: int, lead_ms: int = LEAD_MS
     ) -> Future[Mapping[str, bytes | None]]:
         """Give each IED its next control, sealed; all of them in one transaction of the writer.
 
         For each (serial, after): the stored bytes of the least counter > after whose control is not final; else of the
-        controls that wait for the IED, are not expired and whose not-before has come, the most urgent, then the oldest:
+        controls that wait for the IED, are not expired and can be given now, the most urgent, then the oldest:
         it gets the next counter, is sealed, its bytes are kept and its step FETCHED is appended. None when there is
         none. Of a serial asked twice the least `after` counts.
 
@@ -244,9 +267,14 @@ class Controls(Enrolments):
 
         return self._do(work)
 
-    def _controls(self, query: Select[Any]) -> list[ControlOnFile]:
+    def _filed_at(self, query: Select[Any], keys: Sequence[tuple[int, ...]]) -> list[ControlOnFile]:
+        wanted = sorted(set(keys))
+        parts = (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))
+        return [one for part in parts for one in self._controls(query, {"keys": part})]
+
+    def _controls(self, query: Select[Any], values: Mapping[str, object] | None = None) -> list[ControlOnFile]:
         with self._look() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(query, values or {}).all()
             lives_of = _lives(connection, [Place(row.partition, row.seq, row.line) for row in rows])
         return [_on_file(row, lives_of) for row in rows]
 

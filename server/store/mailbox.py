@@ -8,14 +8,14 @@ missing before it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
 
-from gridpost.controls import Step
+from gridpost.controls import State, Step, mrid_of
 from gridpost.errors import NotFound
 from gridpost.model import DataVersion
 from gridpost.requests import Mail
@@ -85,6 +85,30 @@ class Mailboxes(Enrolments):
             return Posted(tuple(_put(connection, mails, now)), tuple(done))
 
         return self._do(work)
+
+    def tell(self, steps: Sequence[Step], expected: Collection[State], mails: Sequence[Mail]) -> list[Step]:
+        """Append those steps whose controls are in an expected state, and put the mails about these, at once.
+
+        For what a person decides beside a running bus.
+
+        Args:
+            steps: at most one a control.
+            expected: states.
+            mails: each of the row of a control; those of controls that did not go on are left out.
+
+        Returns:
+            The steps that were appended.
+
+        Raises:
+            NotFound: no such partner; nothing was done.
+            StoreUnavailable: nothing was done.
+        """
+        with self._keep() as connection:
+            done = lives.append(connection, steps, expected)
+            gone_on = {step.control for step in done}
+            about = [mail for mail in mails if mrid_of(mail.partition, mail.seq, mail.line) in gone_on]
+            list(_put(connection, about, self._clock()))
+            return done
 
     def peek(self, partner_id: str, limit: int, after: int | None = None) -> list[Mail]:
         """Return up to `limit` mails with a number > `after`, ascending; None: behind what was committed."""
