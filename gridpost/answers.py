@@ -23,6 +23,8 @@ _MESSAGE_SPACES = {
     "MeterReadings": ns.METER_READINGS_MESSAGE,
     "EndDeviceEvents": ns.END_DEVICE_EVENTS_MESSAGE,
     "EndDeviceControls": ns.END_DEVICE_CONTROLS_MESSAGE,
+    "MeterConfig": ns.METER_CONFIG_MESSAGE,
+    "Mailbox": ns.MAILBOX,
     "EncryptedReadings": ns.ENCRYPTED_READINGS,
 }
 _RESPONSES = {ns.q(space, f"{noun}ResponseMessage") for noun, space in _MESSAGE_SPACES.items()}

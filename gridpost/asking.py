@@ -7,7 +7,7 @@ another question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -42,11 +42,34 @@ class Asked(NamedTuple):
         return int(self.text(name) or 0)
 
 
-class Option(NamedTuple):
-    """How an option is read: whether it may stand more than once, and its largest value where it is a number."""
+def stated(text: str) -> str:
+    """Return the value of an option of any text.
 
+    Raises:
+        ValueError: it is empty.
+    """
+    if not text:
+        raise ValueError("has no value")
+    return text
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """Return what reads a whole number from 0 to `most`, and raises ValueError for anything else."""
+    return lambda text: whole_number(text, most)
+
+
+class Option(NamedTuple):
+    """How an option is read.
+
+    Attributes:
+        check: raises ValueError for what it cannot be.
+        many: whether it may stand more than once.
+        needed: whether it must stand.
+    """
+
+    check: Callable[[str], object] = stated
     many: bool = False
-    most: int | None = None
+    needed: bool = False
 
 
 def read_request(message: Element, options: Mapping[str, Option], least_ids: int = 0) -> Asked:
@@ -66,9 +89,9 @@ def read_request(message: Element, options: Mapping[str, Option], least_ids: int
     if not least_ids <= len(ids) <= MOST_IDS:
         findings.add(place, f"needs {least_ids} to {MOST_IDS} IDs, has {len(ids)}")
     from_utc, to_utc = (_moment(place.find(f"{_H}{name}"), findings) for name in ("StartTime", "EndTime"))
-    stated = _options(place, options, findings)
+    values = _options(place, options, findings)
     findings.refuse()
-    return Asked(stated, ids, from_utc, to_utc)
+    return Asked(values, ids, from_utc, to_utc)
 
 
 def _moment(element: Element | None, findings: Findings) -> int:
@@ -76,23 +99,26 @@ def _moment(element: Element | None, findings: Findings) -> int:
 
 
 def _options(place: Element, options: Mapping[str, Option], findings: Findings) -> dict[str, tuple[str, ...]]:
-    stated: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for element in place.iterchildren(f"{_H}Option"):
         name, value = text_at(element, f"{_H}name"), text_at(element, f"{_H}value")
         try:
-            before = stated.setdefault(name, [])
-            before.append(_value(value, options.get(name), len(before)))
+            _check(value, options.get(name), len(found.setdefault(name, [])))
+            found[name].append(value)
         except ValueError as error:
             findings.add(element, f"option {name[:40]!r}: {error}")
-    return {name: tuple(values) for name, values in stated.items()}
+    missing = [name for name, option in options.items() if option.needed and name not in found]
+    if missing:
+        findings.add(place, f"needs the option {' and '.join(missing)}")
+    return {name: tuple(values) for name, values in found.items()}
 
 
-def _value(text: str, option: Option | None, before: int) -> str:
+def _check(text: str, option: Option | None, before: int) -> None:
     if option is None:
         raise ValueError("is not one of this operation's")
     if before >= (MOST_IDS if option.many else 1):
         raise ValueError("stands too often")
-    return printable(text) if option.most is None else str(whole_number(text, option.most))
+    option.check(text)
 
 
 def encode_request(name: str, header: Header, asked: Asked) -> bytes:

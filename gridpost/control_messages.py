@@ -14,7 +14,7 @@ from typing import Any
 
 from . import ns, schemas, units
 from .answers import encode_receipt_element, encode_reply
-from .asking import Asked, Option, encode_request, read_request
+from .asking import Asked, Option, encode_request, read_request, up_to
 from .controls import ACTION_OF_CODE, ACTIONS, Control, State, Wanted
 from .encoding import attribute, encode_header, octets, text_of
 from .envelope import Element
@@ -44,10 +44,10 @@ _INTERVAL = f"{_D}primaryDeviceTiming/{_D}interval/{_D}"
 GET, CREATE, CHANGE, CANCEL = (ns.q(_SPACE, f"{verb}{NOUN}") for verb in ("Get", "Create", "Change", "Cancel"))
 RESPONSE = ns.q(_SPACE, f"{NOUN}ResponseMessage")
 OPTIONS: Mapping[str, Option] = {
-    "after": Option(most=10**units.MAX_DIGITS - 1),
-    "wait": Option(most=LONGEST_WAIT_S),
-    "state": Option(many=True),
-    "limit": Option(most=MOST_ASKED),
+    "after": Option(up_to(10**units.MAX_DIGITS - 1)),
+    "wait": Option(up_to(LONGEST_WAIT_S)),
+    "state": Option(State, many=True),
+    "limit": Option(up_to(MOST_ASKED)),
     "page": Option(),
 }
 

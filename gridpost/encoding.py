@@ -37,7 +37,7 @@ def encode(message: Created) -> bytes:
     if isinstance(message, CreatedMeterReadings):
         namespace, content = ns.METER_READINGS_MESSAGE, encode_readings(message.readings)
     else:
-        namespace, content = ns.END_DEVICE_EVENTS_MESSAGE, _encode_events(message.events)
+        namespace, content = ns.END_DEVICE_EVENTS_MESSAGE, encode_events(message.events)
     name = f"Created{message.header.noun}"
     return octets(f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>')
 
@@ -136,7 +136,8 @@ def _encode_qualities(qualities: Qualities) -> str:
     )
 
 
-def _encode_events(events: Iterable[EndDeviceEvent]) -> str:
+def encode_events(events: Iterable[EndDeviceEvent]) -> str:
+    """Return an EndDeviceEvents element in canonical form."""
     encoded = "".join(_encode_event(event) for event in events)
     return f'<EndDeviceEvents xmlns="{ns.END_DEVICE_EVENTS}">{encoded}</EndDeviceEvents>'
 

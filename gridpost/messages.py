@@ -19,7 +19,15 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from . import control_messages, encrypted_readings, ns, schemas, units
+from . import (
+    control_messages,
+    encrypted_readings,
+    meter_config_messages,
+    ns,
+    office_messages,
+    schemas,
+    units,
+)
 from .encoding import encode, encode_meter_readings
 from .envelope import DEVICE_LIMITS, Element, parse
 from .errors import FileInvalid, HeaderIncomplete, UnknownOperation
@@ -301,6 +309,8 @@ def _decode_event(element: Element, findings: Findings) -> EndDeviceEvent:
     )
 
 
+_REQUESTS = {**control_messages.REQUESTS, **office_messages.REQUESTS, **meter_config_messages.REQUESTS}
+
 # QName of the Body's child -> how it is read. The one table of messages.
 MESSAGES: Mapping[str, Kind] = {
     ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): Kind(
@@ -312,7 +322,7 @@ MESSAGES: Mapping[str, Kind] = {
     ns.q(ns.ENCRYPTED_READINGS, "CreatedEncryptedReadings"): Kind(
         "EncryptedReadings", "created", encrypted_readings.decode
     ),
-    **{name: Kind(*line, whole=True) for name, line in control_messages.REQUESTS.items()},
+    **{name: Kind(*line, whole=True) for name, line in _REQUESTS.items()},
 }
 
 
