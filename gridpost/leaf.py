@@ -144,7 +144,7 @@ def encode_leaf(parts: LeafParts) -> bytes:
 
 
 # Key in a control's line, column; in the line's order.
-_CONTROL_KEYS = tuple(
+CONTROL_KEYS = tuple(
     (name.removesuffix("_utc_ms"), name) for name in ControlRow._fields[: ControlRow._fields.index("data")]
 )
 
@@ -253,7 +253,7 @@ def _block_line(row: BlockRow) -> str:
 
 
 def _control_line(row: ControlRow) -> str:
-    before = {name: getattr(row, column) for name, column in _CONTROL_KEYS}
+    before = {name: getattr(row, column) for name, column in CONTROL_KEYS}
     return (
         f'{{"kind":"control",{_ENCODE.encode(before)[1:-1]},"data":{row.data},"state":{_ENCODE.encode(row.state)}}}\n'
     )
