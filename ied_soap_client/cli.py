@@ -200,6 +200,21 @@ def status(file: Path, as_json: bool) -> None:
 @group.command()
 @_config
 @_json
+def controls(file: Path, as_json: bool) -> None:
+    """Show the commands this device was given and what became of them, newest first."""
+    from . import running
+
+    found = running.controls(file)
+    text = "{counter:>6} {action} {output} from {issuer} as {role}: {state} {reason}"
+    journal.answer(found, as_json, "{waiting} command(s) open, {count} known")
+    if not as_json:
+        for control in found["controls"]:
+            click.echo(" ".join(text.format(**control).split()))
+
+
+@group.command()
+@_config
+@_json
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the files.")
 def receipts(file: Path, as_json: bool, out: Path) -> None:
     """Write the signed receipts this device holds as files."""

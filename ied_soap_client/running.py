@@ -1,4 +1,4 @@
-"""The commands that work on an enrolled device: run, push, seal, retry, status, receipts.
+"""The commands that work on an enrolled device: run, push, seal, retry, status, controls, receipts.
 
 In: a configuration file. Out: what the command answers. Puts the parts together; decides nothing of its own.
 """
@@ -22,6 +22,7 @@ from . import config as settings
 from . import identity, renewal
 from .agent import Agent, new_id
 from .clockwatch import wall_ms
+from .control_book import ControlBook
 from .journal import Journal
 from .outgoing import MAX_BODY, Draft, Outgoing
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Parties, Pusher
@@ -153,6 +154,14 @@ def status(file: Path) -> dict[str, Any]:
         return {"serial": config.identity.serial, **spool.status()}
 
 
+def controls(file: Path) -> dict[str, Any]:
+    """Return the commands the spool knows."""
+    config = settings.load(file)
+    with _spool(config) as spool:
+        listed = ControlBook(spool).listed()
+    return {"count": len(listed), "waiting": sum(one["state"] == "open" for one in listed), "controls": listed}
+
+
 def receipts(file: Path, out: Path) -> dict[str, Any]:
     """Write each receipt as ``<message id>.xml``."""
     config = settings.load(file)
@@ -199,7 +208,7 @@ def _transport(config: settings.Config) -> Transport:
 
 @contextlib.contextmanager
 def _spool(config: settings.Config) -> Iterator[Spool]:
-    spool = Spool(config.path(config.spool.path))
+    spool = Spool(config.path(config.spool.path), keep_days=config.spool.keep_days)
     try:
         yield spool
     finally:

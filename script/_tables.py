@@ -123,7 +123,7 @@ TABLES: Mapping[str, Callable[[], Rows]] = {
     "errors": _errors,
     "http": _http,
     "bus_settings": lambda: _settings(bus_config.SECTIONS),
-    "ied_settings": lambda: _settings({**ied_config.SECTIONS, "meter": ied_config.Meter}),
+    "ied_settings": lambda: _settings({**ied_config.SECTIONS, **ied_config.LISTS}),
     "bus_commands": lambda: _commands("gridpost", bus_cli.group),
     "ied_commands": lambda: _commands("gridpost-ied", ied_cli.group),
     "readings_columns": _columns(tabular.COLUMNS),
