@@ -21,7 +21,6 @@ from twisted.logger import Logger
 
 from gridpost import control_messages
 from gridpost.controls import Control
-from gridpost.errors import GridpostError
 from gridpost.ports import Clock
 
 from ..store import SqlStore
@@ -94,8 +93,8 @@ class Desk:
             return 0
         try:
             return self._store.waiting([serial]).get(serial, 0)
-        except GridpostError as problem:
-            _log.warn("what waits for {serial} cannot be told: {problem}", serial=serial, problem=problem)
+        except Exception:  # a receipt must not be lost for a hint
+            _log.failure("what waits for {serial} cannot be told", serial=serial)
             return 0
 
     def wake(self) -> None:
@@ -110,9 +109,9 @@ class Desk:
             self._anything = (moved or self._anything) and self._store.any_waiting()
             asked, self._fresh = (list(self._polls) if moved else list(self._fresh)), set()
             ready = [serial for some in _parts(asked, _ASKED_AT_ONCE) for serial in self._store.waiting(some)]
-        except GridpostError as problem:
-            self._mark = -1  # what this look would have seen, the next one must
-            _log.warn("the look for waiting controls failed: {problem}", problem=problem)
+        except Exception:  # the next look must come whatever became of this one, and see what this one would have seen
+            self._mark = -1
+            _log.failure("the look for waiting controls failed")
             return
         for serial in ready:
             self._end(serial, again=True)

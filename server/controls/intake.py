@@ -139,9 +139,9 @@ class Intake:
         ]
         if not timed:
             return list(ones)
-        timed += self._timed_already(issuer, now)
-        offsets = self._offsets({serial for _, serial, _ in timed}, now)
         new = {one.wanted.mrid for one in ones}
+        timed += [already for already in self._timed_already(issuer, now) if already[0] not in new]
+        offsets = self._offsets({serial for _, serial, _ in timed}, now)
         found: dict[str, str] = {}
         for early, late in too_near([Timed(*one, offsets[one[1]]) for one in timed]):
             name = late.name if late.name in new else early.name
