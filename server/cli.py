@@ -35,6 +35,8 @@ COMMANDS: Mapping[str, Entry] = {
     "restore": Entry("restore", "Put a backup in the store's place."),
     "bus": Entry("bus", "Give the bus its next key."),
     "ied": Entry("ied", "Enrol, list, show and revoke devices."),
+    "partner": Entry("partner", "Make offices known, and say what they may see."),
+    "control": Entry("control", "List, release, hold and delete commands to devices; say what they reach."),
     "crl": Entry("crl", "Make, import, list and write lists of revoked certificates."),
     "export": Entry("export", "Write files from the store."),
     "log": Entry("log", "Check the log, sign its heads, prove entries, let old evidence go."),

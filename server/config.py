@@ -136,7 +136,7 @@ class Commands:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """The office listener: partners' SOAP calls at POST /office, and the WSDL. UsernameTokens count over HTTPS only."""
+    """The office listener: partners' SOAP calls at POST /utility, and the WSDL. UsernameTokens count over HTTPS only."""
 
     http: str = setting("", "address and port of plain HTTP, such as 127.0.0.1:8081; empty: none")
     https: str = setting("", "address and port of HTTPS; empty: none")

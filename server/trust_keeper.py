@@ -92,11 +92,13 @@ class TrustKeeper:
 def own_certificates(config: Config, signer: Signer, ca: DeviceCA) -> list[Own]:
     """Return the certificates of this bus whose end somebody must hear of in time."""
     owns = [Own("bus", signer.certificate), Own("ca", ca.der)]
-    if config.listen.https:
+    for use, section in (("https", config.listen), ("office", config.office)):
+        if not section.https:
+            continue
         with suppress(OSError, ValueError):  # the listener itself says that its certificate cannot be read
-            pem = config.path(config.listen.tls_certificate).read_bytes()
+            pem = config.path(section.tls_certificate).read_bytes()
             leaf, *_ = x509.load_pem_x509_certificates(pem)
-            owns.append(Own("https", leaf.public_bytes(serialization.Encoding.DER)))
+            owns.append(Own(use, leaf.public_bytes(serialization.Encoding.DER)))
     return owns
 
 

@@ -29,6 +29,7 @@ from gridpost.ports import Clock, MakeReceipt, OutboxItem
 
 from . import missing, outbox, schema
 from .archive import Archive
+from .configs import Configs
 from .controls import ControlOnFile, Controls
 from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
@@ -126,7 +127,7 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
         return store
 
 
-class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows):
+class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows, Configs):
     """`gridpost.ports.Store` on a database, with the enrolment and delivery verbs beside it.
 
     Without `serve` everything that goes through the writer fails with StoreUnavailable.

@@ -93,9 +93,9 @@ class Enrolments:
             raise FileInvalid(f"{len(items)} finding(s) in the channels of {serial}", items=items)
         with self._change() as connection:
             self._put_ied(connection, serial, kind, secret)
-            owned = _owned(connection, {one.key.meter for one in channels})
+            owned = owned_channels(connection, {one.key.meter for one in channels})
             for one in channels:
-                _put_channel(connection, serial, one, owned.get(place(one), ()))
+                put_channel(connection, serial, one, owned.get(place(one), ()))
             return _channels(connection, serial)
 
     def _put_ied(self, connection: Connection, serial: str, kind: str, secret: bytes) -> None:
@@ -254,7 +254,7 @@ def _bound(connection: Connection, row: Row[Any], csr_sha256: bytes) -> bytes:
     return der
 
 
-def _owned(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, list[Owned]]:
+def owned_channels(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, list[Owned]]:
     """Return the channels on file of those meters, by place."""
     query = select(channel, ied.c.secret).join(ied, ied.c.serial == channel.c.serial)
     owned: dict[ChannelKey, list[Owned]] = {}
@@ -264,7 +264,12 @@ def _owned(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, 
     return owned
 
 
-def _put_channel(connection: Connection, serial: str, new: Channel, owned: Sequence[Owned]) -> None:
+def put_channel(connection: Connection, serial: str, new: Channel, owned: Sequence[Owned]) -> None:
+    """Put a channel on file unless the very same is there; `owned`: those on file at its place.
+
+    Raises:
+        AlreadyExists: another IED has it at that time.
+    """
     for other in clashes(new, owned):
         if other.serial == serial and same_row(new, other.channel):
             return

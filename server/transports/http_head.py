@@ -166,6 +166,25 @@ def read_head(raw: RawHead) -> Head | HttpRefusal:
     )
 
 
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+
+def read_whole_head(octets: bytes) -> Head | HttpRefusal:
+    """Return what a head means that `check_octets` let pass, blank line included; for the office listener.
+
+    A lone ``Transfer-Encoding: chunked`` is well here: how long the body is, is counted as it comes.
+    """
+    first, *lines = octets.removeprefix(b"\r\n").split(b"\r\n")[:-2]
+    method, target, version = first.split(b" ")
+    pairs = (line.partition(b":") for line in lines)
+    fields = [(name, value.strip(b" \t")) for name, _, value in pairs]  # as a parser hands them on
+    framing = [(name.lower(), value.lower()) for name, value in fields if name.lower() in _FRAMING]
+    if framing == [(b"transfer-encoding", b"chunked")] and version == b"HTTP/1.1" and method == b"POST":
+        fields = [(name, value) for name, value in fields if name.lower() not in _FRAMING]
+        fields.append((b"content-length", b"0"))
+    return read_head(RawHead(method.decode(), target, version.decode().removeprefix("HTTP/"), fields))
+
+
 def _headers(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str] | HttpRefusal:
     headers: dict[str, str] = {}
     for raw_name, raw_value in fields:
