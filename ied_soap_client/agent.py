@@ -18,7 +18,7 @@ from gridpost.errors import LATER, GridpostError, StoreUnavailable
 from gridpost.model import Quality
 
 from . import config as settings
-from . import outputs, renewal
+from . import outputs, pulses, renewal
 from . import register_map as rm
 from .acting import Abilities, Acting, Around
 from .clockwatch import ClockWatch, Machine
@@ -27,6 +27,7 @@ from .deeds import Deeds
 from .fetching import Fetcher, Fetching
 from .identity import parties
 from .measuring import Measuring, meters
+from .pulses import CountedLines
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
 from .spool import Batch, Spool
 from .timekeeping import Offset
@@ -59,7 +60,8 @@ class Agent:
         self._watch = ClockWatch(self._machine)
         self._reading = asyncio.Lock()
         wall, ids = self._machine.wall_ms, partial(new_id, self._machine)
-        self.measuring = Measuring(spool, meters(config), config.poll.tolerance_s, wall, ids, say, spool.stands())
+        read = [*meters(config), *pulses.inputs(config, spool)]
+        self.measuring = Measuring(spool, read, config.poll.tolerance_s, wall, ids, say, spool.stands())
         impure = Impure(wall, ids, self._clock_told)
         self.pusher = Pusher(spool, transport, parties(config), impure, say)
         self._urgent = asyncio.Event()  # something is to be pushed before the next push is due
@@ -95,9 +97,11 @@ class Agent:
                 tasks.create_task(self._renew())
                 tasks.create_task(self.acting.run())
                 tasks.create_task(self.fetching.run())
+                if counted := [one.source for one in self.measuring.meters if isinstance(one.source, CountedLines)]:
+                    tasks.create_task(pulses.drain(counted, self._machine.sleep, self._say))
         finally:
             for meter in self.measuring.meters:
-                meter.link.close()
+                meter.close()
             for output in self._outputs.values():
                 output.close()
 

@@ -100,6 +100,6 @@ class Deeds:
     async def _read_and_send(self) -> Told:
         try:
             rows = await self.read_now()
-        except MeterUnreachable as error:
+        except (MeterUnreachable, StoreUnavailable) as error:
             return Told("failed", error.reason)
         return Told("done", f"{len(rows)} registers read", Batch(rows=rows)) if rows else Told("failed", "no registers")

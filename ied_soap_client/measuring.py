@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gridpost import units
 from gridpost.errors import MeterUnreachable, StoreUnavailable
@@ -47,14 +47,38 @@ class Measured(NamedTuple):
     dial: rm.Dial
 
 
+class Source(Protocol):
+    """What gives stands and is no SunSpec meter: a pulse input, a meter with a register map of its own."""
+
+    async def samples(self) -> Mapping[str, rm.Sample]:
+        """Return the stands now; raises MeterUnreachable or StoreUnavailable."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
 @dataclass(slots=True)
 class Meter:
-    """A meter as the agent knows it."""
+    """A meter as the agent knows it: SunSpec behind `link`, unless it has a `source`."""
 
     settings: settings.Meter
-    link: Link
+    link: Link | None
     channels: Sequence[Measured]
     silent: bool = False
+    source: Source | None = None
+
+    async def samples(self) -> Mapping[str, rm.Sample]:
+        """Return the stands now; raises MeterUnreachable, and StoreUnavailable where they are kept here."""
+        if self.source:
+            return await self.source.samples()
+        assert self.link is not None
+        return rm.decode(await self.link.read(self.settings.unit))
+
+    def close(self) -> None:
+        """Drop what is open."""
+        for one in (self.source, self.link):
+            if one is not None:
+                one.close()
 
     def due(self, end_utc: int) -> list[Measured]:
         """Return the channels that have an interval end then."""
@@ -141,7 +165,7 @@ class Measuring:
         """
         rows = []
         for meter in self.meters:
-            samples = rm.decode(await meter.link.read(meter.settings.unit))
+            samples = await meter.samples()
             now_utc = self.wall_ms() // 1000
             wrong = (Quality(rm.CLOCK_CHANGED, self.clock_wrong),) if self.clock_wrong else ()
             found = [one for one in meter.channels if one.channel.holds_at(now_utc) and one.point in samples]
@@ -155,11 +179,11 @@ class Measuring:
         last = running() + patience_s - max(0, self.wall_ms() - end_utc * 1000) / 1000
         while True:
             try:
-                words = await meter.link.read(meter.settings.unit)
+                samples = await meter.samples()
                 reason = "answered too late to say what the register was at the boundary"
                 if running() <= last:
-                    return rm.decode(words)
-            except MeterUnreachable as error:
+                    return samples
+            except (MeterUnreachable, StoreUnavailable) as error:
                 reason = error.reason
             if running() + RETRY_S > last:
                 self.say("meter-silent", meter=meter.settings.id, interval_end=units.format_utc(end_utc), reason=reason)

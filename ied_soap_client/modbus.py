@@ -65,7 +65,7 @@ class Link:
             await self._connect()
             located = self._located.get(unit) or await self._find(unit)
             self._located[unit] = located
-            words = await self._words(unit, located.address, register_map.MODEL_WORDS)
+            words = await self._words(unit, located.address, register_map.WORDS[located.model])
             if words[0] != located.model or words[1] != located.length:
                 # The map moved under us, as after a firmware update: look again next time.
                 del self._located[unit]
@@ -141,12 +141,12 @@ class Link:
     async def _walk(self, unit: int, address: int) -> Located:
         for _ in range(MAX_BLOCKS):
             model, length = await self._words(unit, address, 2)
-            if model in register_map.MODELS and length + 2 >= register_map.MODEL_WORDS:
+            if length + 2 >= register_map.WORDS.get(model, 0x10000):
                 return Located(address, model, length)
             address += 2 + length
             if model == register_map.CHAIN_END or address > 0xFFFF:
                 break
-        models = ", ".join(map(str, register_map.MODELS))
+        models = ", ".join(map(str, register_map.WORDS))
         raise MeterUnreachable(f"{self._name(unit)}: a SunSpec device, but none of the meter models {models}")
 
     async def _words_or_none(self, unit: int, address: int, count: int) -> tuple[int, ...] | None:
