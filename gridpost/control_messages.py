@@ -289,6 +289,14 @@ def _is_printable(mrid: str) -> bool:
     return 1 <= len(mrid) <= LONGEST_MRID and all(" " <= character <= "~" for character in mrid)
 
 
+# Class -> its encoder: lines of `messages.encode`.
+ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    GetEndDeviceControls: encode_list_controls,
+    CreateEndDeviceControls: lambda one: encode_create_controls(one.header, one.wanted),
+    ChangeEndDeviceControls: lambda one: encode_create_controls(one.header, one.wanted),
+    CancelEndDeviceControls: lambda one: encode_cancel_controls(one.header, one.ids),
+}
+
 # QName of the Body's child -> noun, verb, decoder: lines of `messages.MESSAGES`.
 REQUESTS: Mapping[str, tuple[str, str, Callable[[Header, Element], Message]]] = {
     GET: (NOUN, "get", _decode_get),

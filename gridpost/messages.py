@@ -1,8 +1,8 @@
 """Model <-> XML: the IEC 61968-9 payloads in their IEC 61968-100 wrappers.
 
 Floor 2. `decode` takes the Body's child of a message that is verified and schema-valid, and nothing else; `encode`
-(`encoding.py`) writes that element. The bus's answers (receipt, refusal) are in `answers.py`. Adding a message is one
-class in model.py and one line in MESSAGES.
+writes that element. The bus's answers (receipt, refusal) are in `answers.py`. Adding a message is one class in model.py
+or requests.py and one line in MESSAGES; requests bring their own decoders.
 
 Interval readings stand in the tree as ``timeStamp`` (interval end, UTC), ``value``, ``ReadingQualities``; a quality's
 ``comment`` carries the source's own words. One MeterReading is one channel; its stream name is the Meter's Name of
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lxml import etree
 
@@ -28,7 +28,8 @@ from . import (
     schemas,
     units,
 )
-from .encoding import encode, encode_meter_readings
+from .encoding import encode as encode_push
+from .encoding import encode_meter_readings
 from .envelope import DEVICE_LIMITS, Element, parse
 from .errors import FileInvalid, HeaderIncomplete, UnknownOperation
 from .findings import Findings
@@ -84,6 +85,30 @@ class Kind(NamedTuple):
     verb: str
     decode: Callable[[Header, Element], Message]
     whole: bool = False
+
+
+_ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    CreatedMeterReadings: encode_push,
+    CreatedEndDeviceEvents: encode_push,
+    **control_messages.ENCODERS,
+    **office_messages.ENCODERS,
+    **meter_config_messages.ENCODERS,
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return a push or a request as the Body's child, in exclusive canonical form, UTF-8.
+
+    Encrypted readings are encoded by `encrypted_readings.encode`, which needs what no message holds.
+
+    Raises:
+        CannotRepresent: a text holds a character that XML cannot, such as a control character.
+        UnknownOperation: another class.
+    """
+    encoder = _ENCODERS.get(type(message))
+    if encoder is None:
+        raise UnknownOperation(detail=type(message).__name__)
+    return encoder(message)
 
 
 def decode(payload: Element) -> Message:

@@ -7,6 +7,7 @@ a meter may be enrolled so is the store's to judge. A moment of 0 is an absent v
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from . import ns, units
 from .asking import Asked, Option, encode_request, read_request, up_to
@@ -149,6 +150,13 @@ def _check_type(text: str, element: Element, findings: Findings) -> None:
     except FileInvalid as error:
         findings.add(element, error.reason)
 
+
+# Class -> its encoder: lines of `messages.encode`.
+ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    GetMeterConfig: encode_get,
+    CreateMeterConfig: encode_put,
+    ChangeMeterConfig: encode_put,
+}
 
 # QName of the Body's child -> noun, verb, decoder: lines of `messages.MESSAGES`.
 REQUESTS: Mapping[str, tuple[str, str, Callable[[Header, Element], Message]]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from . import meter_config_messages, ns, units
 from .answers import encode_receipt_element, encode_reply
@@ -256,6 +257,16 @@ def _decode_peek(header: Header, element: Element) -> Message:
 def _decode_dequeue(header: Header, element: Element) -> Message:
     return DequeueMailbox(header, read_request(element, OPTIONS[DEQUEUE]).number("upTo"))
 
+
+# Class -> its encoder: lines of `messages.encode`.
+ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    GetMeterReadings: lambda one: encode_get_meter_readings(one.header, one.query),
+    GetEndDeviceEvents: lambda one: encode_get_end_device_events(one.header, one.query),
+    CreateMeterReadings: lambda one: encode_create_meter_readings(one.header, one.query),
+    CancelMeterReadings: lambda one: encode_cancel_meter_readings(one.header, one.ids),
+    PeekMailbox: lambda one: encode_peek_mailbox(one.header, one.limit),
+    DequeueMailbox: lambda one: encode_dequeue_mailbox(one.header, one.up_to),
+}
 
 # QName of the Body's child -> noun, verb, decoder: lines of `messages.MESSAGES`.
 REQUESTS: Mapping[str, tuple[str, str, Callable[[Header, Element], Message]]] = {

@@ -108,12 +108,8 @@ CONTROLS_TOLD = control_messages.encode_controls_reply(
     reply("EndDeviceControls"), [(CONTROL, State.HELD, "too many")], RECEIPT
 )
 CONFIG_TOLD = office_messages.encode_meter_config_reply(reply("MeterConfig"), [CONFIG], "p2", RECEIPT)
-READINGS_TOLD = office_messages.encode_meter_readings_reply(
-    reply("MeterReadings"),
-    Readings((IntervalBlock(CHANNEL.key, 900, (AT_MS // 1000,), ("0.125",), ((),)),)),
-    "p2",
-    "0:7",
-)
+BLOCK = IntervalBlock(CHANNEL.key, 900, (AT_MS // 1000,), ("0.125",), ((),))
+READINGS_TOLD = office_messages.encode_meter_readings_reply(reply("MeterReadings"), Readings((BLOCK,)), "p2", "0:7")
 EVENTS_TOLD = office_messages.encode_end_device_events_reply(
     reply("EndDeviceEvents"), [EndDeviceEvent("ev1", "3.26.0.85", AT_MS, "M1")], "", "0:7"
 )
@@ -220,11 +216,8 @@ def test_zeep_reads_what_it_is_told(client, utility_peer):
     assert {one.Name: one.Value for one in told.Header.Property} == {"nextPage": "p2", "dataVersion": "0:7"}
     told, _ = called(client, utility_peer, "QueryEndDeviceControls")
     (control,) = told.Payload.EndDeviceControls.EndDeviceControl
-    assert (control.issuerTrackingID, control.Instruction.state, control.Instruction.detail) == (
-        "s-1",
-        "held",
-        "too many",
-    )
+    assert (control.issuerTrackingID, control.mRID) == ("s-1", "0-41-0")
+    assert (control.Instruction.state, control.Instruction.detail) == ("held", "too many")
     assert told.Payload._value_1[0].seq == 41  # the Receipt in the room for later additions
     told, _ = called(client, utility_peer, "ReadMailbox")
     (mail,) = told.Payload.Mailbox.Mail

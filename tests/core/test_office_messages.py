@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from gridpost import answers, exchange, messages, meter_config_messages, ns, office_messages, schemas
+from gridpost import answers, exchange, messages, ns, office_messages, schemas
 from gridpost.envelope import canonical, parse
 from gridpost.errors import CannotRepresent, SchemaInvalid, UnknownOperation
 from gridpost.model import (
@@ -161,23 +161,7 @@ GET_CONFIG = by_hand(f"""
 </GetMeterConfig>""")
 
 
-def encoded(message) -> bytes:
-    """Whatever of this page, by the encoder that its class has."""
-    of_query = {
-        GetMeterReadings: office_messages.encode_get_meter_readings,
-        GetEndDeviceEvents: office_messages.encode_get_end_device_events,
-        CreateMeterReadings: office_messages.encode_create_meter_readings,
-    }
-    whole = {
-        GetMeterConfig: meter_config_messages.encode_get,
-        CreateMeterConfig: meter_config_messages.encode_put,
-        ChangeMeterConfig: meter_config_messages.encode_put,
-        CancelMeterReadings: lambda one: office_messages.encode_cancel_meter_readings(one.header, one.ids),
-        PeekMailbox: lambda one: office_messages.encode_peek_mailbox(one.header, one.limit),
-        DequeueMailbox: lambda one: office_messages.encode_dequeue_mailbox(one.header, one.up_to),
-    }
-    kind = type(message)
-    return of_query[kind](message.header, message.query) if kind in of_query else whole[kind](message)
+encoded = messages.encode
 
 
 BY_HAND = {
