@@ -153,7 +153,8 @@ class Edge(ServerBase):  # type: ignore[misc]
         if context.out_error is not None:
             return succeed(self._said(context))
         running = Deferred.fromCoroutine(context.out_object[0])
-        running.addCallbacks(lambda answer: _put(context, answer), lambda failure: _put_error(context, failure))
+        running.addCallback(lambda answer: _put(context, answer))
+        running.addErrback(lambda failure: _put_error(context, failure))
         return running.addCallback(lambda _: self._said(context))
 
     def noun(self, request: str) -> str:
@@ -176,6 +177,7 @@ class Edge(ServerBase):  # type: ignore[misc]
 
 
 def _put(context: Any, answer: Answer) -> None:
+    _require(answer.body, context.descriptor)
     context.out_object = [answer]
 
 
@@ -239,9 +241,8 @@ class _Elements(Soap11):  # type: ignore[misc]
         ctx.in_object = ctx.in_body_doc
 
     def serialize(self, ctx: Any, message: Any) -> None:
-        """Write a fault; check that an answer is the one the operation declares."""
+        """Write a fault; an answer is bytes already."""
         if ctx.out_error is None:
-            _require(ctx.out_object[0].body, ctx.descriptor)
             return
         envelope = etree.Element(ns.q(ns.SOAP11, "Envelope"), nsmap={self.soap_env: ns.SOAP11})
         body = etree.SubElement(envelope, ns.q(ns.SOAP11, "Body"))
@@ -257,6 +258,7 @@ class _Elements(Soap11):  # type: ignore[misc]
 
 
 def _require(body: bytes, descriptor: Any) -> None:
+    """Hold an answer against the element that its operation declares; another one is a defect."""
     space, _, local = _qname(descriptor.out_message).removeprefix("{").partition("}")
     assert body.startswith(f'<{local} xmlns="{space}">'.encode()), f"{descriptor.operation_name} answers {local}"
 

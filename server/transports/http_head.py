@@ -166,6 +166,7 @@ def read_head(raw: RawHead) -> Head | HttpRefusal:
     )
 
 
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 section 5.6.2
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 
 
@@ -176,8 +177,12 @@ def read_whole_head(octets: bytes) -> Head | HttpRefusal:
     """
     first, *lines = octets.removeprefix(b"\r\n").split(b"\r\n")[:-2]
     method, target, version = first.split(b" ")
-    pairs = (line.partition(b":") for line in lines)
-    fields = [(name, value.strip(b" \t")) for name, _, value in pairs]  # as a parser hands them on
+    pairs = [line.partition(b":") for line in lines]
+    if not all(colon for _, colon, _ in pairs):
+        return HEADER_INVALID
+    fields = [(name, value.lstrip(b" \t")) for name, _, value in pairs]  # as llhttp hands them on
+    if not all(_NAME.match(name) for name, _ in fields):
+        return HEADER_INVALID
     framing = [(name.lower(), value.lower()) for name, value in fields if name.lower() in _FRAMING]
     if framing == [(b"transfer-encoding", b"chunked")] and version == b"HTTP/1.1" and method == b"POST":
         fields = [(name, value) for name, value in fields if name.lower() not in _FRAMING]

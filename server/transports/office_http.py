@@ -112,8 +112,8 @@ class OfficeChannel(_Channel):  # type: ignore[misc]
         super().__init__()
         self.factory = owner
         self._limits = owner.limits
-        self.maxHeaders, self.totalHeadersSize = self._limits.headers, self._limits.head
-        self.MAX_LENGTH = self._limits.head
+        # Ours come first and say which rule it was.
+        self.maxHeaders = self.totalHeadersSize = self.MAX_LENGTH = 2 * self._limits.head
         self.peer = self.group = ""
         self.held = 0
         self._phase = _Phase.CLOSED
@@ -325,7 +325,7 @@ class OfficeChannel(_Channel):  # type: ignore[misc]
 
     def _refuse(self, refusal: HttpRefusal) -> None:
         """Answer with a refusal and end the connection once the peer can have read it."""
-        self.factory.on_refusal(refusal.code, self.peer, "")
+        self.factory.on_refusal(refusal.code, self.peer, refusal.reason)
         allow = self.factory.methods_at(self._accepted.path) if self._accepted else ""
         response = refusal_response(refusal, allow if refusal is METHOD_NOT_ALLOWED else "")
         self._enter(_Phase.LINGERING)
