@@ -7,7 +7,7 @@ be done here: believing an outcome that anybody but the control's own IED signed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gridpost.controls import (
@@ -99,7 +99,7 @@ class Follower:
         """
         version, state = self._store.cursor(NAME)
         headers = self._store.entries(version, BATCH)
-        partners = [one for one in self._store.partners() if _is_partner(one, now_utc_ms)]
+        partners = [one for one in self._store.partners() if is_partner(one, now_utc_ms)]
         found = _Found([], [], [])
         rows = self._rows(headers, partners)
         controls = self._reported(rows.events)
@@ -108,13 +108,13 @@ class Follower:
                 self._outcome(event, controls, found)
         held = self._held(headers)
         for one in held:
-            found.mails.extend(self._told(one, one.steps[0], partners))
+            found.mails.extend(telling.step_mails(one.control, one.steps[0], self._bus_id, partners))
         for one in self._store.overdue(now_utc_ms):
             step = Step(
                 one.control.mrid, State.EXPIRED, now_utc_ms, "bus", "no IED had fetched it when its time ran out"
             )
             found.steps.append(step)
-            found.mails.extend(self._told(one, step, partners))
+            found.mails.extend(telling.step_mails(one.control, step, self._bus_id, partners))
         if headers:
             granted = self._granted(headers, rows, partners, controls)
             found.mails.extend(feeding.mails(headers, rows, granted, self._bus_id))
@@ -155,13 +155,6 @@ class Follower:
         asked = [header.position for header in headers if header.noun == _CONTROLS]
         return [one for one in self._store.controls_of(asked) if one.steps[0].state in _TOLD_AT_ENTRY]
 
-    def _told(self, one: ControlOnFile, step: Step, partners: Iterable[Partner]) -> Iterator[Mail]:
-        here = {partner.id: partner for partner in partners}
-        issuer = here.get(one.control.issuer)
-        if issuer is not None:  # it may be a partner no longer
-            operators = [partner for partner in here.values() if partner.tenant == issuer.tenant]
-            yield from telling.step_mails(one.control, step, self._bus_id, operators)
-
     # --- what partners are granted ---
 
     def _rows(self, headers: Sequence[EntryHeader], partners: Sequence[Partner]) -> Rows:
@@ -198,6 +191,7 @@ def _objection(told: StoredEvent, known: ControlOnFile) -> str:
     return ""
 
 
-def _is_partner(one: Partner, now_utc_ms: int) -> bool:
+def is_partner(one: Partner, now_utc_ms: int) -> bool:
+    """Tell whether an office is a partner at a moment: from its beginning, inclusive, to its end, exclusive."""
     ends = one.valid_to_utc_ms
     return one.valid_from_utc_ms <= now_utc_ms and (ends is None or now_utc_ms < ends)

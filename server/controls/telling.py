@@ -49,22 +49,24 @@ def outcome_mail(control: Control, step: Step, bus_id: str, entry: str) -> Mail:
     return _mail(control.issuer, OUTCOME, control, step, {"source": bus_id, "entry": entry})
 
 
-def step_mails(control: Control, step: Step, bus_id: str, operators: Iterable[Partner]) -> Iterator[Mail]:
-    """Yield the mails of a step that a person or the bus made; those to operators only of what is held.
+def step_mails(control: Control, step: Step, bus_id: str, partners: Iterable[Partner]) -> Iterator[Mail]:
+    """Yield the mails of a step that a person or the bus made; to operators only those of what is held.
 
     Args:
         control: what it is about.
         step: the step.
         bus_id: Source of the mails' content.
-        operators: partners of that role in the issuer's tenant.
+        partners: those there are now; an issuer that is none of them is told nothing.
     """
-    if step.state not in TOLD_BY_BUS:
+    here = {partner.id: partner for partner in partners}
+    issuer = here.get(control.issuer)
+    if step.state not in TOLD_BY_BUS or issuer is None:
         return
-    yield _mail(control.issuer, STEP, control, step, {"source": bus_id})
-    if step.state is State.HELD:
-        for partner in operators:
-            if partner.role is Role.OPERATOR and partner.id != control.issuer:
-                yield _mail(partner.id, HELD, control, step, {"source": bus_id})
+    yield _mail(issuer.id, STEP, control, step, {"source": bus_id})
+    for partner in here.values():
+        is_operator = partner.role is Role.OPERATOR and partner.tenant == issuer.tenant and partner != issuer
+        if step.state is State.HELD and is_operator:
+            yield _mail(partner.id, HELD, control, step, {"source": bus_id})
 
 
 def _mail(whose: str, kind: str, control: Control, step: Step, more: Mapping[str, str]) -> Mail:
