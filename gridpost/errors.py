@@ -283,6 +283,12 @@ class ConfigInvalid(PeerFault):
     code = "config-invalid"
 
 
+class PartnerRefused(PeerFault):
+    """A partner's service does not take this message; its findings are listed. Mend the cause and send it again."""
+
+    code = "partner-refused"
+
+
 class NotFound(PeerFault):
     """No IED, meter, file or folder of that name exists."""
 
@@ -338,6 +344,12 @@ class BusUnreachable(OurFault):
     """The bus did not answer: name, network, proxy or certificate. Readings wait in the spool."""
 
     code = "bus-unreachable"
+
+
+class PartnerUnreachable(OurFault):
+    """A partner's service does not answer, or not as its description says. The message is kept and sent again later."""
+
+    code = "partner-unreachable"
 
 
 class MeterUnreachable(OurFault):

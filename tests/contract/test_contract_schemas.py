@@ -127,7 +127,11 @@ def independent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 def test_documents_are_the_wsdl_and_every_schema_in_the_folder():
     root = Path(__file__).parents[2]
-    on_disk = {path.name: path.read_bytes() for path in [*root.glob("xsd/*.xsd"), *root.glob("wsdl/*.wsdl")]}
+    ours = [
+        *root.glob("xsd/*.xsd"),
+        *(one for one in root.glob("wsdl/*.wsdl") if not one.name.startswith("multispeak")),
+    ]
+    on_disk = {path.name: path.read_bytes() for path in ours}
     assert dict(schemas.documents()) == on_disk
     assert len(on_disk) > 9
 
