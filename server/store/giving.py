@@ -83,7 +83,9 @@ class Give(NamedTuple):
             counters = lives.lock_counters(self.connection, targets)
             again = self._again({target: wanted[target] for target in targets})
             found |= again
-            found |= self._next({target: counters[target] for target in targets if target not in again})
+            # A device may know a greater counter than we do: of a store that was put back from a backup.
+            least = {target: max(counters[target], wanted[target]) for target in targets if target not in again}
+            found |= self._next(least)
         return found
 
     def _having(self, serials: Sequence[str]) -> list[str]:

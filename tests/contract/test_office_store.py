@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
-from gridpost.server.store import PartnerKey, create, open_store, page_of
+from gridpost.server.store import PartnerKey, create, open_store, page_of, upkeep
 
 from gridpost.controls import FINAL, Control, NewControl, Role, State, Step
 from gridpost.errors import AlreadyExists, ConfigInvalid, GrantRefused, Internal, NotFound, SignerUnavailable
@@ -442,6 +442,13 @@ def test_counters_are_each_ieds_own(store):
     assert fetch(store, ("IED0", 2), ("IED0", 0)) == {"IED0": "0-0-0 #1 t0"}
 
 
+def test_a_counter_goes_on_from_what_the_device_knows(store):
+    """A store put back from a backup has forgotten counters; a device obeys none that it has seen."""
+    ask(store, wanted(), wanted(tracking="t2"))
+    assert fetch(store, ("IED1", 7)) == {"IED1": "0-0-0 #8 t1"}
+    assert fetch(store, ("IED1", 8)) == {"IED1": "0-0-1 #9 t2"}
+
+
 def test_a_fetch_that_cannot_be_sealed_gives_nothing(store):
     def no_key(control):
         if control.target == "IED2":
@@ -636,6 +643,20 @@ def test_what_was_answered_survives_a_kill_and_what_was_not_left_no_trace(place,
     assert fetch(store, "IED1", "IED2") == {"IED1": done.stdout.strip(), "IED2": "0-0-1 #1 t2"}
     assert states(store, "0-0-0") == [State.WAITING, State.FETCHED, State.ACCEPTED]
     assert numbered(store) == [(1, "outcome", 0)]
+    store.close()
+
+
+def test_an_older_schema_and_back_loses_no_command(place, clock):
+    store = open_store(place, clock, serve=True)
+    store.add_partner(UTILITY)
+    ask(store, wanted(), wanted("IED2", "t2"))
+    given, before = fetch(store, "IED1"), store.controls()
+    store.close()
+    upkeep.migrate(place, "0004")
+    upkeep.migrate(place)
+    store = open_store(place, clock, serve=True)
+    assert (store.controls(), store.partner("U1")) == (before, UTILITY)
+    assert fetch(store, "IED1", "IED2") == given | {"IED2": "0-0-1 #1 t2"}
     store.close()
 
 
