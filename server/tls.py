@@ -16,13 +16,7 @@ from typing import Any
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
-from twisted.internet.ssl import (
-    Certificate,
-    CertificateOptions,
-    ContextFactory,
-    TLSVersion,
-    trustRootFromCertificates,
-)
+from twisted.internet.ssl import CertificateOptions, ContextFactory, TLSVersion
 
 from gridpost.errors import ConfigInvalid, GridpostError, NotFound
 
@@ -93,13 +87,13 @@ def load_tls(config: Config, section: Listen | Office) -> CertificateOptions:
             certificate=crypto.X509.from_cryptography(leaf),
             extraCertChain=[crypto.X509.from_cryptography(issuer) for issuer in chain],
             raiseMinimumTo=TLSVersion.TLSv1_2,
-            enableSessionTickets=clients is None,
-            trustRoot=clients,
-            requireCertificate=False,
+            enableSessionTickets=not clients,
         )
         options.getContext().check_privatekey()
         options.getContext().set_timeout(TICKETS_S)
         options.getContext().set_alpn_select_callback(_http_1_1)
+        if clients:
+            _ask_for(clients, options.getContext())
     except OSError as error:
         raise NotFound(f"the HTTPS certificate cannot be read: {error}") from None
     except (ValueError, crypto.Error, SSL.Error) as error:
@@ -107,12 +101,23 @@ def load_tls(config: Config, section: Listen | Office) -> CertificateOptions:
     return options
 
 
-def _clients(config: Config, section: Listen | Office) -> Any:
-    """The CAs whose client certificates are taken; None: clients are not asked for one."""
+def _clients(config: Config, section: Listen | Office) -> list[crypto.X509]:
+    """The CAs whose client certificates are taken; none: clients are not asked for one."""
     if not isinstance(section, Office) or not section.client_ca:
-        return None
+        return []
     authorities = x509.load_pem_x509_certificates(config.path(section.client_ca).read_bytes())
-    return trustRootFromCertificates([Certificate(crypto.X509.from_cryptography(one)) for one in authorities])
+    return [crypto.X509.from_cryptography(one) for one in authorities]
+
+
+def _ask_for(clients: list[crypto.X509], context: SSL.Context) -> None:
+    """Ask for a certificate of one of the CAs; a client may show none, but no other one."""
+    for authority in clients:
+        trusted = context.get_cert_store()
+        assert trusted is not None, "a context has one"
+        trusted.add_cert(authority)
+    context.set_client_ca_list([authority.get_subject() for authority in clients])
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_verify(SSL.VERIFY_PEER, lambda _connection, _shown, _error, _depth, well: bool(well))
 
 
 def _http_1_1(_: SSL.Connection, offered: list[bytes]) -> Any:
