@@ -18,8 +18,9 @@ from gridpost.ied_soap_client import config as ied_config
 from gridpost.server import cli as bus_cli
 from gridpost.server import config as bus_config
 from gridpost.server.transports import http_values
+from lxml import etree
 
-from gridpost import settings, tabular
+from gridpost import controls, ns, schemas, settings, tabular
 from gridpost.errors import PeerFault, leaves
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -60,7 +61,8 @@ def _commands(program: str, command: click.Command) -> Rows:
 
 def _meaning(option: click.Option) -> str:
     choices = f" One of {', '.join(option.type.choices)}." if isinstance(option.type, click.Choice) else ""
-    default = f" Default: `{option.default}`." if option.show_default else ""
+    shown = option.show_default and not callable(option.default)  # what is worked out at each call is no constant
+    default = f" Default: `{option.default}`." if shown else ""
     return f"{option.help or ''}{choices}{default}".strip()
 
 
@@ -84,6 +86,23 @@ def _columns(names: tuple[str, ...]) -> Callable[[], Rows]:
             yield f"`{name}`", COLUMN_MEANINGS[name]
 
     return rows
+
+
+def _actions() -> Rows:
+    yield "kind of command", "EndDeviceControlType ref", "value in", "names an output"
+    for name, action in controls.ACTIONS.items():
+        yield f"`{name}`", f"`{action.code}`", action.unit, "yes" if action.output else ""
+
+
+def _operations(wsdl: str) -> Rows:
+    """The operations of a WSDL with the Body's child, and what their documentation says."""
+    tree = etree.fromstring(schemas.documents()[wsdl])
+    names = {"w": ns.WSDL}
+    yield "operation", "Body child", "what it does"
+    for one in tree.iterfind("w:portType/w:operation", names):
+        message = one.find("w:input", names).get("message").partition(":")[2]
+        element = tree.find(f"w:message[@name='{message}']/w:part", names).get("element").partition(":")[2]
+        yield f"`{one.get('name')}`", f"`{element}`", " ".join(one.findtext("w:documentation", "", names).split())
 
 
 COLUMN_MEANINGS = {
@@ -126,6 +145,8 @@ TABLES: Mapping[str, Callable[[], Rows]] = {
     "ied_settings": lambda: _settings({**ied_config.SECTIONS, **ied_config.LISTS}),
     "bus_commands": lambda: _commands("gridpost", bus_cli.group),
     "ied_commands": lambda: _commands("gridpost-ied", ied_cli.group),
+    "actions": _actions,
+    "office_operations": lambda: _operations(schemas.OFFICE_WSDL_NAME),
     "readings_columns": _columns(tabular.COLUMNS),
     "channel_columns": _columns(tabular.CHANNEL_COLUMNS),
     "site_columns": _columns((*tabular.KEY_COLUMNS, *tabular.SITE_COLUMNS)),
