@@ -243,20 +243,22 @@ class _Transport(Transport):
 
     def _bounded(self, method: str, url: str, most: int, **options: Any) -> tuple[int, bytes]:
         ends_ns = time.monotonic_ns() + self._timeout_s * _SECOND_NS
-        content = bytearray()
+        asked = {"stream": True, "allow_redirects": False, "timeout": self._timeout_s, **options}
         try:
-            with contextlib.closing(
-                self.session.request(
-                    method, url, stream=True, allow_redirects=False, timeout=self._timeout_s, **options
-                )
-            ) as answer:
-                while chunk := answer.raw.read1(_CHUNK, decode_content=True):  # a drip must not outlast the deadline
-                    content += chunk
-                    if len(content) > most or time.monotonic_ns() > ends_ns:
-                        raise PartnerUnreachable(f"{url} answers more than {most} octets or {self._timeout_s} s long")
+            with contextlib.closing(self.session.request(method, url, **asked)) as answer:
+                return answer.status_code, b"".join(_read_until(answer, most, ends_ns))
         except (requests.RequestException, HTTPError, OSError) as error:
             raise PartnerUnreachable(f"{url} cannot be reached: {error}") from None
-        return answer.status_code, bytes(content)
+
+
+def _read_until(answer: Any, most: int, ends_ns: int) -> Iterator[bytes]:
+    """Yield an answer as it comes, in pieces of any size: one that drips must not outlast the deadline."""
+    total = 0
+    while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+        total += len(chunk)
+        if total > most or time.monotonic_ns() > ends_ns:
+            raise PartnerUnreachable(f"{answer.url} answers more than {most} octets, or for too long")
+        yield chunk
 
 
 def _origin(url: str) -> tuple[str, str]:
