@@ -6,16 +6,19 @@ from ..soap_call import Partner, SoapCall, Wrap, plain
 from .answers import judged
 
 
-def to_partner(wsdl: str, endpoint: str = "", wrap: Wrap = plain, timeout_s: int = 30) -> SoapCall:
-    """Return a delivery to a partner's service (entry point ``soap`` of the group ``gridpost.deliveries``).
+class PartnerService(SoapCall):
+    """Delivery to a partner's service, its answers judged; entry point ``soap`` of the group ``gridpost.deliveries``."""
 
-    Args:
-        wsdl: where the partner's description lies, a path or an address.
-        endpoint: its registered address; empty: the one in the description.
-        wrap: makes an envelope of a name and a Body's child: `answers.wrapping` for MultiSpeak, a seal for 61968-100.
-        timeout_s: for a whole call.
-    """
-    return SoapCall(Partner(wsdl, endpoint, judged, wrap, timeout_s))
+    def __init__(self, wsdl: str, endpoint: str = "", wrap: Wrap = plain, timeout_s: int = 30) -> None:
+        """Name a partner.
+
+        Args:
+            wsdl: where the partner's description lies, a path or an address.
+            endpoint: its registered address; empty: the one in the description.
+            wrap: makes an envelope of a name and a Body's child: `answers.wrapping` for MultiSpeak, a seal for 61968-100.
+            timeout_s: for a whole call.
+        """
+        super().__init__(Partner(wsdl, endpoint, judged, wrap, timeout_s))
 
 
-__all__ = ["to_partner"]
+__all__ = ["PartnerService"]
