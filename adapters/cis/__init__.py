@@ -7,7 +7,7 @@ from .answers import judged
 
 
 class PartnerService(SoapCall):
-    """Delivery to a partner's service, its answers judged; entry point ``soap`` of the group ``gridpost.deliveries``."""
+    """Delivery to a partner's service; entry point ``soap`` of the group ``gridpost.deliveries``."""
 
     def __init__(self, wsdl: str, endpoint: str = "", wrap: Wrap = plain, timeout_s: int = 30) -> None:
         """Name a partner.
@@ -15,7 +15,7 @@ class PartnerService(SoapCall):
         Args:
             wsdl: where the partner's description lies, a path or an address.
             endpoint: its registered address; empty: the one in the description.
-            wrap: makes an envelope of a name and a Body's child: `answers.wrapping` for MultiSpeak, a seal for 61968-100.
+            wrap: makes an envelope: `answers.wrapping` for MultiSpeak, a seal for 61968-100.
             timeout_s: for a whole call.
         """
         super().__init__(Partner(wsdl, endpoint, judged, wrap, timeout_s))
