@@ -146,7 +146,9 @@ class OfficeWorld:
         store.set_tenants(serial, [tenant])
         store.set_group(tenant, "all", [serial])
         store.close()
-        assert self.bus.wire.post(device.seal(device.payload(f"day-{tenant}", [VALUES[tenant]] * 96)))[0] == 200
+        assert (
+            self.bus.wire.post(device.seal(device.payload(f"day-{tenant}", [VALUES.get(tenant, "5")] * 96)))[0] == 200
+        )
         event = EndDeviceEvent("", "3.26.0.85", now_utc_ms() - 1000, f"M-{serial}", f"reason of {tenant}")
         header = Header("created", "EndDeviceEvents", now_utc_ms(), serial, f"event-{tenant}", sequence=2)
         raw = device.seal(messages.encode(CreatedEndDeviceEvents(header, (event,))))
@@ -154,7 +156,7 @@ class OfficeWorld:
 
     def add_partner(
         self, partner: str, role: Role, tenant: str, ways: Ways = SIGNED, kinds: tuple[str, ...] = tuple(KINDS),
-        **changes: Any,
+        grants: tuple[Grant, ...] = (), **changes: Any,
     ) -> None:  # fmt: skip
         store = self.store()
         store.add_partner(Partner(partner, partner, role, tenant, ways, **changes))
@@ -163,7 +165,7 @@ class OfficeWorld:
             store.add_partner_certificate(partner, self.keys[partner].certificate, "signature")
         if ways.username:
             store.set_password(partner, passwords.hash_password(PASSWORD, bytes(16)))
-        store.give(*(Grant(partner, f"UP-M-IED-{tenant}", kind) for kind in kinds))
+        store.give(*(grants or [Grant(partner, f"UP-M-IED-{tenant}", kind) for kind in kinds]))
         store.close()
 
     # --- speaking ---
