@@ -39,7 +39,7 @@ from .day_files import DayFiles
 from .enrolment import DeviceCA, Est, ends_utc_ms, utc_now
 from .figures import TIMES_US, Distribution
 from .heads import Author, HeadPublisher
-from .identity import load_signer
+from .identity import load_rsa_signer, load_signer
 from .metrics import LOOKED_S, Metrics, Sources
 from .office.listening import Given, OfficeSide
 from .office.service import UTILITY
@@ -75,6 +75,7 @@ class Parts:
     clock: WatchedClock
     signer: KeySigner
     ca: DeviceCA
+    rsa: KeySigner | None = None
 
 
 def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Parts:
@@ -88,13 +89,13 @@ def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Par
         NotFound, ConfigInvalid: a file is missing or not what it should be.
         StoreUnavailable: another `serve` holds the store, or its schema is of another version.
     """
-    signer = load_signer(config)
+    signer, rsa = load_signer(config), load_rsa_signer(config)
     ca = DeviceCA.load(config.path(config.identity.ca_certificate), config.path(config.identity.ca_key))
     audit: Audit
     clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
     audit = audit_log(config, clock)
     store = open_store(config.database, clock, serve=True, on_fatal=on_fatal)
-    return Parts(config, store, audit, clock, signer, ca)
+    return Parts(config, store, audit, clock, signer, ca, rsa)
 
 
 def day_files(config: Config, store: SqlStore) -> DayFiles:
@@ -146,7 +147,8 @@ class Bus:
         self._loops: list[LoopingCall] = []
         config = parts.config
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
-        post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits, config.trust.stale_crl)
+        known = (config.bus.id, parts.signer, parts.store, parts.clock, zone_of)
+        post = Post(*known, limits, config.trust.stale_crl, parts.rsa)
         self._controls = ControlRoom(post, config.commands, parts.store, reactor)
         self._reception = Reception(post, parts.audit, ReactorWorker(reactor, self._pool), self._controls.desk)
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
@@ -158,7 +160,7 @@ class Bus:
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
-        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer)
+        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa)
         named = config.office.http or config.office.https
         self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
         self._reader: tuple[DayFileReader, Deliveries] | None = None

@@ -43,6 +43,8 @@ class Identity:
     ca_key: str = setting("ca.key", "the CA's key; needed only while devices enrol")
     certificate: str = setting("bus.pem", "the bus's certificate, which signs receipts")
     key: str = setting("bus.key", "its key")
+    rsa_certificate: str = setting("", "a second one, of RSA, that answers whoever signs with RSA; empty: none")
+    rsa_key: str = setting("", "its key")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from gridpost.requests import GetEndDeviceControls
 from .admission import Admission
 from .alarms import ALARMING, LATE, Alarms, Watch, forget_first
 from .audit import Audit
+from .identity import answering
 
 T = TypeVar("T")
 _DEFAULT_NOUN = "MeterReadings"
@@ -81,7 +82,7 @@ class Worker(Protocol):
 class Fetches(Protocol):
     """What reception needs of the desk where IEDs fetch their commands (server/controls/desk.py)."""
 
-    async def fetch(self, serial: str, after: int, wait_s: int) -> bytes | None:
+    async def fetch(self, serial: str, after: int, wait_s: int, certificate: bytes) -> bytes | None:
         """Return an IED's next control behind a counter, sealed; None when none waits, or none came in time."""
 
     def waiting(self, serial: str) -> int:
@@ -90,7 +91,7 @@ class Fetches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Who answers: the bus's id and key, its store, clock and zones, and how large a message may be."""
+    """Who answers: the bus's id and keys, its store, clock and zones, and how large a message may be."""
 
     bus_id: str
     signer: Signer
@@ -99,6 +100,11 @@ class Post:
     zone_of: ZoneOf
     limits: Limits
     stale_crl: str = "refuse"  # the setting trust.stale_crl
+    rsa: Signer | None = None  # answers what RSA signed; None: the one key answers all
+
+    def signer_for(self, certificate: bytes) -> Signer:
+        """Return the key that answers what a certificate's key signed: of its family, so that its toolkit knows it."""
+        return answering(certificate, self.signer, self.rsa)
 
 
 class Sequences:
@@ -152,7 +158,7 @@ class Reception:
             reply = self._refuse(error, envelope, authentic, arrival, now)
         except OurFault as error:
             reply = self._fault(error, arrival, raw)
-        return reply._replace(waiting=self._desk.waiting(enrolment.sender)) if self._desk else reply
+        return reply._replace(waiting=self._desk.waiting(enrolment.sender)) if self._desk is not None else reply
 
     def is_able(self) -> bool:
         """Tell whether the newest message was not one that we failed to take, in the last half minute.
@@ -200,11 +206,11 @@ class Reception:
         check_moment(opened, enrolment, arrival.transport, now)
         self._admission.judge(opened, enrolment, arrival.peer, now)
         wait_s = asked.wait_s if arrival.transport is HTTP else 0
-        given = await self._desk.fetch(opened.sender, asked.after, wait_s)
+        given = await self._desk.fetch(opened.sender, asked.after, wait_s, enrolment.certificate)
         if given is None:
             now = self._post.clock()
             none = control_messages.encode_no_control(asked.header.message_id, self._post.bus_id, now)
-            return Reply(200, seal_answer(self._post.signer, none, now), held=True)
+            return Reply(200, seal_answer(self._post.signer_for(enrolment.certificate), none, now), held=True)
         self._audit.event("control-given", sender=opened.sender, after=asked.after, peer=arrival.peer)
         return Reply(200, given, held=True)
 
@@ -214,7 +220,7 @@ class Reception:
         self._admission.judge(opened, enrolment, arrival.peer, now)
         rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
         made: list[bytes] = []
-        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, made)
+        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, enrolment.certificate, made)
         receipt = await self._worker.recorded(lambda: self._post.store.record(entry, rows, make_receipt))
         return receipt, receipt in made
 
@@ -241,9 +247,12 @@ class Reception:
     def _note(self, code: str, /, **values: str | int | None) -> None:
         self._audit.event("note", code=code, **values)
 
-    def _receipt_maker(self, opened: Opened, made: list[bytes]) -> Callable[[Position, bytes, int, Counts], bytes]:
+    def _receipt_maker(
+        self, opened: Opened, certificate: bytes, made: list[bytes]
+    ) -> Callable[[Position, bytes, int, Counts], bytes]:
         """Called by the writer, in its thread and inside its transaction; what it returned stands in `made`."""
         noun, post = opened.message.header.noun, self._post
+        signer = post.signer_for(certificate)
 
         def make_receipt(position: Position, root_before: bytes, recorded_at_utc_ms: int, counts: Counts) -> bytes:
             receipt = Receipt(
@@ -256,9 +265,7 @@ class Reception:
                 root_before=root_before,
                 counts=counts,
             )
-            made.append(
-                seal_answer(post.signer, answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms)
-            )
+            made.append(seal_answer(signer, answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms))
             return made[-1]
 
         return make_receipt
@@ -282,7 +289,7 @@ class Reception:
             self.alarms(error.code, **named, peer=arrival.peer)
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
-            return Reply(500, seal_answer(self._post.signer, body, now))
+            return Reply(500, seal_answer(self._post.signer_for(envelope.certificate), body, now))
         except OurFault as unable:
             return self._fault(unable, arrival, envelope.raw)
 

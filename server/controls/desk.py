@@ -32,7 +32,8 @@ _ASKED_AT_ONCE = 500  # serials in one question
 _log = Logger()
 T = TypeVar("T")
 
-Seal = Callable[[bytes, int], bytes]  # the Body's child, UTC ms -> the signed answer
+# The Body's child, UTC ms, the certificate that signed the fetch -> the signed answer.
+Seal = Callable[[bytes, int, bytes], bytes]
 
 
 class _Ask(NamedTuple):
@@ -40,6 +41,7 @@ class _Ask(NamedTuple):
 
     serial: str
     after: int
+    certificate: bytes
     told: Deferred[bytes | None]
 
 
@@ -66,25 +68,27 @@ class Desk:
         self._anything = True  # whether anything waits for anybody; looked at when the mark moves
         self._stopping = False
 
-    def __len__(self) -> int:
-        """Return how many fetches wait."""
+    @property
+    def held(self) -> int:
+        """How many fetches wait."""
         return len(self._polls)
 
-    async def fetch(self, serial: str, after: int, wait_s: int) -> bytes | None:
+    async def fetch(self, serial: str, after: int, wait_s: int, certificate: bytes) -> bytes | None:
         """Return the next control of an IED, sealed; None when none waits, or none came in time.
 
         Args:
             serial: of the IED, from its enrolment.
             after: the greatest counter it knows.
             wait_s: how long it will wait.
+            certificate: that signed its fetch, DER: the control is sealed in that key's family, at its first fetch.
 
         Raises:
             SignerUnavailable, StoreUnavailable: nothing was given.
         """
         ends = self._reactor.seconds() + wait_s
-        found = await self._ask(serial, after)
+        found = await self._ask(serial, after, certificate)
         while found is None and (left := ends - self._reactor.seconds()) > 0 and await self._something(serial, left):
-            found = await self._ask(serial, after)  # None again: it was taken back meanwhile
+            found = await self._ask(serial, after, certificate)  # None again: it was taken back meanwhile
         return found
 
     def waiting(self, serial: str) -> int:
@@ -146,11 +150,11 @@ class Desk:
 
     # --- asking the store ---
 
-    async def _ask(self, serial: str, after: int) -> bytes | None:
+    async def _ask(self, serial: str, after: int, certificate: bytes) -> bytes | None:
         if not self._asks:
             self._reactor.callLater(0, self._hand_over)
         told: Deferred[bytes | None] = Deferred()
-        self._asks.append(_Ask(serial, after, told))
+        self._asks.append(_Ask(serial, after, certificate, told))
         return await told
 
     def _hand_over(self) -> None:
@@ -158,12 +162,14 @@ class Desk:
         for together in _without_twins(asks):
             for some in _parts(together, BATCH):
                 pairs = [(ask.serial, ask.after) for ask in some]
-                future = self._store.fetch(pairs, self._sealed, self._clock(), LEAD_MS)
+                seal = partial(self._sealed, {ask.serial: ask.certificate for ask in some})
+                future = self._store.fetch(pairs, seal, self._clock(), LEAD_MS)
                 future.add_done_callback(partial(self._reactor.callFromThread, _tell, some))
 
-    def _sealed(self, control: Control) -> bytes:
+    def _sealed(self, certificates: Mapping[str, bytes], control: Control) -> bytes:
         now = self._clock()
-        return self._seal(control_messages.encode_control(control, self._bus_id, now), now)
+        body = control_messages.encode_control(control, self._bus_id, now)
+        return self._seal(body, now, certificates[control.target])
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

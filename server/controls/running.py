@@ -29,7 +29,7 @@ class ControlRoom:
 
     def __init__(self, post: Post, commands: Commands, store: SqlStore, reactor: Any) -> None:
         """`store` is the post's, with all its verbs."""
-        self.desk = Desk(store, post.bus_id, partial(seal_answer, post.signer), post.clock, reactor)
+        self.desk = Desk(store, post.bus_id, partial(_seal, post), post.clock, reactor)
         self.desk.most = commands.long_polls
         self.follower, self._clock = Follower(store, post.bus_id), post.clock
         self._stopping = False
@@ -69,3 +69,8 @@ class ControlRoom:
                 reason=first.detail,
             )  # fmt: skip
         return outcome.entries == BATCH
+
+
+def _seal(post: Post, body: bytes, now_utc_ms: int, certificate: bytes) -> bytes:
+    """Seal a control in the family of the key that asked for it."""
+    return seal_answer(post.signer_for(certificate), body, now_utc_ms)

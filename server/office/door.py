@@ -113,7 +113,7 @@ class Door:
         """What the bus says it was sent without a signature: the content under its own seal, and no password."""
         if b"xmlns:soap=" in body or b"xmlns:wsu=" in body:
             raise EnvelopeShape(detail="the prefixes soap and wsu inside the Body's child")
-        return self.entries.seal(body, now)
+        return self.entries.seal(body, now, b"")
 
     async def _answer(self, call: Call, shaped: Shaped) -> Answer:
         known = self.entries.known(call) if call.operation.startswith(WRITING) else None
@@ -128,8 +128,8 @@ class Door:
             self._tell("office-repeat", call)
         if known.sealed or not call.caller.authentic:
             return known
-        body, now = known.body, self.clock()
-        return Answer(body, await self.worker.run(len(body), lambda: self.entries.seal(body, now)))
+        body, now, signed_by = known.body, self.clock(), call.caller.certificate
+        return Answer(body, await self.worker.run(len(body), lambda: self.entries.seal(body, now, signed_by)))
 
     def _check(self, call: Call, shaped: Shaped) -> None:
         """What holds for a call that is no repeat: its age, where an answer would go, the role."""
@@ -173,6 +173,6 @@ class Door:
         )
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, self.edge.noun(shaped.operation))
-            return Reply(error.http_status, self.entries.seal(body, refusal.time_utc_ms))
+            return Reply(error.http_status, self.entries.seal(body, refusal.time_utc_ms, caller.certificate))
         except OurFault as unable:
             return Reply(unable.http_status, answers.encode_fault(unable))

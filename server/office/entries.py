@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gridpost import exchange
-from gridpost.errors import MessageIdReused, SignerUnavailable
+from gridpost.errors import MessageIdReused
 from gridpost.model import Counts, Position, Receipt, Rows
 from gridpost.ports import Signer, Store
 
-from ..reception import Worker
+from ..identity import answering
+from ..reception import Worker, seal_answer
 from ..soap import Answer
 from .call import Call
 
@@ -30,11 +30,13 @@ class Entries:
         store: the log; the process serves it.
         signer: the bus's key.
         worker: brings what the writer answers back to the reactor.
+        rsa: the one that answers what RSA signed; None: the first answers all.
     """
 
     store: Store
     signer: Signer
     worker: Worker
+    rsa: Signer | None = None
 
     def known(self, call: Call) -> Answer | None:
         """Return the answer that stands for a call's message id; None: it is new.
@@ -72,19 +74,18 @@ class Entries:
                 root_before=root_before,
                 counts=counts,
             )
-            return self.seal(encode(receipt), recorded_at_utc_ms)
+            return self.seal(encode(receipt), recorded_at_utc_ms, call.caller.certificate)
 
         return answer_of(await self.worker.recorded(lambda: self.store.record(call.entry(), rows, make_receipt)))
 
-    def seal(self, body: bytes, now_utc_ms: int) -> bytes:
-        """Seal an answer.
+    def seal(self, body: bytes, now_utc_ms: int, certificate: bytes) -> bytes:
+        """Seal an answer in the family of the certificate (DER) that signed the request; empty: nobody did.
 
         Raises:
             SignerUnavailable: the key cannot be used, or its certificate is not valid now.
         """
-        if not exchange.valid_at(self.signer.certificate, now_utc_ms):
-            raise SignerUnavailable(detail="the bus's own certificate is not valid now")
-        return exchange.seal(body, self.signer, now_utc_ms)
+        signer = answering(certificate, self.signer, self.rsa) if certificate else self.signer
+        return seal_answer(signer, body, now_utc_ms)
 
 
 def answer_of(sealed: bytes) -> Answer:

@@ -37,6 +37,7 @@ class Given(NamedTuple):
     audit: Audit
     clock: Callable[[], int]
     signer: Signer
+    rsa: Signer | None = None
 
 
 class Listener(NamedTuple):
@@ -63,9 +64,9 @@ class OfficeSide:
         self._looking = open_store(config.database, given.clock)
         self.https = Https(config, config.office) if config.office.https else None
         worker = ReactorWorker(reactor, self._pool)
-        self._door: Door = door_of(
-            Parts(config, given.store, self._looking, given.signer, given.clock, given.audit, worker, self._aside)
-        )
+        self._door: Door = door_of(Parts(
+            config, given.store, self._looking, given.signer, given.clock, given.audit, worker, self._aside, given.rsa,
+        ))  # fmt: skip
 
     def listeners(self) -> Iterator[Listener]:
         """Start the pool and yield what is to be bound."""

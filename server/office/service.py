@@ -58,6 +58,7 @@ class Parts:
         audit: the audit log.
         worker: brings what the writer answers back to the reactor.
         aside: runs what takes long in the office's pool.
+        rsa: the bus's second key, of RSA; None: it has none.
     """
 
     config: Config
@@ -68,12 +69,13 @@ class Parts:
     audit: Audit
     worker: Worker
     aside: Callable[[Callable[[], Any]], Awaitable[Any]]
+    rsa: Signer | None = None
 
 
 def door_of(parts: Parts) -> Door:
     """Return the door with everything behind it."""
     config = parts.config
-    entries = Entries(parts.store, parts.signer, parts.worker)
+    entries = Entries(parts.store, parts.signer, parts.worker, parts.rsa)
     callers = Callers(parts.looking, parts.clock, Guard(parts.clock), parts.aside)
     return Door(
         limits=DEVICE_LIMITS.raised(config.office.body_limit),
