@@ -26,6 +26,7 @@ from .control_book import ControlBook
 from .deeds import Deeds
 from .fetching import Fetcher, Fetching
 from .identity import parties
+from .maps import MappedMeter
 from .measuring import Measuring, meters
 from .pulses import CountedLines
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
@@ -116,6 +117,9 @@ class Agent:
                     flag = Quality(rm.POWER_FAIL, "this device was restarted")
                     measuring.stands[one.channel.key] = batch.stands[one.channel.key] = rm.flagged(stand, flag)
         measuring.keep(batch)
+        for meter in measuring.meters:
+            if isinstance(meter.source, MappedMeter) and not meter.source.map.verified:
+                self._say("map-unverified", meter=meter.settings.id, map=meter.settings.map)
         self._say("started", serial=self._config.identity.serial, meters=len(measuring.meters))
 
     def _restarted(self) -> bool:

@@ -87,7 +87,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One SunSpec meter (models 201 to 204, Modbus TCP); a section for each."""
+    """One meter on Modbus TCP: SunSpec (models 201 to 204, 211 to 214) or with a map; a section for each."""
 
     id: str = setting("", "its mRID, as in the channel table")
     host: str = setting("127.0.0.1", "Modbus TCP host")
@@ -97,6 +97,10 @@ class Meter:
     dial: int = setting(1 << 32, "register value at which counting starts again at 0: 4294967296, or 1000000 ...")
     largest_step: int = setting(0, "most counts of the register in one interval; 0: a tenth of the dial")
     points: Mapping[str, str] = setting({}, "stream name = SunSpec point, where the reading type does not tell it")
+    map: str = setting(
+        "",
+        'no SunSpec meter: a CSV of its registers (docs/operations.md), or "ion", packaged and unverified on hardware',
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ def _check_meter(meter: Meter, where: str) -> None:
         raise ConfigInvalid(f"{where}: port, unit, dial or largest_step is out of range")
     ratio_of(meter)
     for stream, point in meter.points.items():
-        if point not in register_map.POINTS:
+        if point not in register_map.POINTS and not meter.map:
             known = ", ".join(register_map.POINTS)
             raise ConfigInvalid(f"{where}: points: {stream} = {point!r} is no point Gridpost reads; known are {known}")
 

@@ -18,6 +18,7 @@ from gridpost.errors import MeterUnreachable, StoreUnavailable
 from gridpost.model import Channel, ChannelKey, EndDeviceEvent, Quality, ReadingType
 
 from . import config as settings
+from . import maps
 from . import register_map as rm
 from .modbus import Link
 from .spool import Batch, Row, Spool
@@ -101,8 +102,10 @@ def meters(config: settings.Config) -> list[Meter]:
     for meter in config.meter:
         address = (meter.host, meter.port)
         link = links.setdefault(address, Link(*address, config.poll.timeout_s))
-        chosen = settings.points(meter, found)
-        made.append(Meter(meter, link, [Measured(one, point, _dial(meter, one)) for one, point in chosen.items()]))
+        source = maps.MappedMeter(link, meter.unit, maps.load(config, meter.map)) if meter.map else None
+        chosen = maps.points(source.map, meter, found) if source else settings.points(meter, found)
+        measured = [Measured(one, point, _dial(meter, one)) for one, point in chosen.items()]
+        made.append(Meter(meter, link, measured, source=source))
     return made
 
 

@@ -141,15 +141,21 @@ async def drain(counted: Sequence[CountedLines], sleep: Callable[[float], Awaita
     told: dict[CountedLines, str] = {}
     while True:
         for one in counted:
-            try:
-                if one.is_fifo:
-                    one.count()
-                told.pop(one, None)
-            except (MeterUnreachable, StoreUnavailable) as error:
-                if told.get(one) != error.reason:
-                    say("pulses-uncounted", reason=error.reason)
-                told[one] = error.reason
+            reason = _drained(one)
+            if reason and told.get(one) != reason:
+                say("pulses-uncounted", reason=reason)
+            told[one] = reason
         await sleep(DRAIN_S)
+
+
+def _drained(one: CountedLines) -> str:
+    """Take what a FIFO holds; return why that failed. A file is read when its stand is due."""
+    try:
+        if one.is_fifo:
+            one.count()
+    except (MeterUnreachable, StoreUnavailable) as error:
+        return error.reason
+    return ""
 
 
 def inputs(config: settings.Config, spool: Spool) -> list[Meter]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from gridpost.errors import BusUnreachable
 
@@ -31,8 +31,7 @@ class _Asking(asyncio.DatagramProtocol):
         self._question, self._answered = question, answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._question)
+        cast(asyncio.DatagramTransport, transport).sendto(self._question)  # asyncio's own is no subclass of it
 
     def datagram_received(self, data: bytes, _peer: object) -> None:
         if not self._answered.done() and is_answer(data, self._question):

@@ -17,11 +17,14 @@ from gridpost.ied_soap_client import cli as ied_cli
 from gridpost.ied_soap_client import config as ied_config
 from gridpost.server import cli as bus_cli
 from gridpost.server import config as bus_config
+from gridpost.server.office import rights
 from gridpost.server.transports import http_values
 from lxml import etree
 
 from gridpost import controls, ns, schemas, settings, tabular
+from gridpost.controls import ACTIONS, Role
 from gridpost.errors import PeerFault, leaves
+from gridpost.partners import MAY
 
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -138,8 +141,23 @@ COLUMN_MEANINGS = {
     "nem12_next_read": "NEM12 NextScheduledReadDate",
 }
 
+def _rights() -> Rows:
+    yield "request", "roles", "grant needed of each usage point concerned"
+    for name, need in rights.NEEDS.items():
+        roles = "all" if need.roles == frozenset(Role) else ", ".join(sorted(need.roles))
+        yield f"`{name}`", roles, " or ".join(sorted(need.kinds)) or "none: it is about the partner's own"
+
+
+def _actions() -> Rows:
+    yield "role", "commands it may ask for"
+    for role, actions in MAY.items():
+        yield role.value, "all" if actions == frozenset(ACTIONS) else ", ".join(sorted(actions))
+
+
 TABLES: Mapping[str, Callable[[], Rows]] = {
     "errors": _errors,
+    "office_rights": _rights,
+    "office_actions": _actions,
     "http": _http,
     "bus_settings": lambda: _settings(bus_config.SECTIONS),
     "ied_settings": lambda: _settings({**ied_config.SECTIONS, **ied_config.LISTS}),
