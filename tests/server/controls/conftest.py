@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from office import Office
+from control_office import Office
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from gridpost.server import config as configuration
 from gridpost.server.commands import control as module
 from gridpost.server.config import Commands
-from office import UTILITY
+from control_office import UTILITY
 
 from gridpost.controls import State
 from gridpost.errors import ControlMoved, NotFound

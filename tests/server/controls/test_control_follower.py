@@ -7,7 +7,7 @@ import json
 import pytest
 from gridpost.server.config import Commands
 from lxml import etree
-from office import CUSTOMER, OPERATOR, UTILITY
+from control_office import CUSTOMER, OPERATOR, UTILITY
 
 from gridpost import messages, testing
 from gridpost.controls import OUTCOME_EVENT, OUTCOMES, State, Step

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from gridpost.server.config import Commands
 from gridpost.server.controls.intake import Asked
-from office import CUSTOMER, OPERATOR, TENANT, UTILITY
+from control_office import CUSTOMER, OPERATOR, TENANT, UTILITY
 from twisted.internet.defer import Deferred, succeed
 
 from gridpost import testing
