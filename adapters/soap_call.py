@@ -114,10 +114,18 @@ class SoapCall:
             raise PartnerRefused(f"{name}: {findings[0].reason}", items=findings)
         return address
 
-    def _operation(self, tag: str) -> Operation:
+    def takes(self) -> Mapping[str, Operation]:
+        """Return what the partner's description knows: name of the Body's child -> operation.
+
+        Raises:
+            PartnerUnreachable: the description cannot be read now.
+        """
         if not self._operations:
             self._operations = _read(self._partner.wsdl, self._transport)
-        operation = self._operations.get(tag)
+        return self._operations
+
+    def _operation(self, tag: str) -> Operation:
+        operation = self.takes().get(tag)
         if operation is None:
             raise PartnerRefused(f"the partner's WSDL has no operation for {tag}")
         return operation
