@@ -141,6 +141,7 @@ COLUMN_MEANINGS = {
     "nem12_next_read": "NEM12 NextScheduledReadDate",
 }
 
+
 def _rights() -> Rows:
     yield "request", "roles", "grant needed of each usage point concerned"
     for name, need in rights.NEEDS.items():
@@ -148,7 +149,7 @@ def _rights() -> Rows:
         yield f"`{name}`", roles, " or ".join(sorted(need.kinds)) or "none: it is about the partner's own"
 
 
-def _actions() -> Rows:
+def _role_actions() -> Rows:
     yield "role", "commands it may ask for"
     for role, actions in MAY.items():
         yield role.value, "all" if actions == frozenset(ACTIONS) else ", ".join(sorted(actions))
@@ -157,7 +158,7 @@ def _actions() -> Rows:
 TABLES: Mapping[str, Callable[[], Rows]] = {
     "errors": _errors,
     "office_rights": _rights,
-    "office_actions": _actions,
+    "office_actions": _role_actions,
     "http": _http,
     "bus_settings": lambda: _settings(bus_config.SECTIONS),
     "ied_settings": lambda: _settings({**ied_config.SECTIONS, **ied_config.LISTS}),
