@@ -42,6 +42,7 @@ from .heads import Author, HeadPublisher
 from .identity import load_rsa_signer, load_signer
 from .metrics import LOOKED_S, Metrics, Sources
 from .office.listening import Given, OfficeSide
+from .office.pushing import PUSH_S, Pushes, calling
 from .office.service import UTILITY
 from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
@@ -160,9 +161,11 @@ class Bus:
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
-        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa)
+        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake)
         named = config.office.http or config.office.https
         self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
+        service = partial(_entry_point, "gridpost.deliveries", "soap")
+        self._pushes = Pushes(parts.store, calling(service, parts.signer, parts.clock), parts.clock)
         self._reader: tuple[DayFileReader, Deliveries] | None = None
         if config.mv90.enabled:
             delivery: Delivery = _entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
@@ -199,6 +202,8 @@ class Bus:
         follow = partial(self._controls.follow, self._aside.run, self._parts.audit, self._reception.alarms)
         self._every(LOOK_S, self._controls.desk.look)
         self._every(FOLLOW_S, lambda: self._reading("controls", follow))
+        push = partial(self._pushes.carry, self._aside.run, self._parts.audit)
+        self._every(PUSH_S, lambda: self._reading("push", push))
         if self._reader:
             self._every(self._parts.config.mv90.poll_s, lambda: self._reading("mv90", self._read_log))
         self._parts.audit.event("started", addresses=" ".join(addresses), **metrics)
@@ -222,6 +227,7 @@ class Bus:
         self._flush_refusals()
         if self._office:
             self._office.close()
+        await deferToThreadPool(self._reactor, self._readers_pool, self._pushes.close)
         self._readers_pool.stop()
         self._pool.stop()
         self._parts.audit.event("stopped")

@@ -57,9 +57,11 @@ class _One(NamedTuple):
 class Intake:
     """`admit`, and the settings and store it asks."""
 
-    def __init__(self, store: SqlStore, commands: Commands, clock: Clock) -> None:
-        """All three live as long as the bus."""
-        self._store, self._commands, self._clock = store, commands, clock
+    def __init__(
+        self, store: SqlStore, commands: Commands, clock: Clock, recorded: Callable[[], None] | None = None
+    ) -> None:
+        """All live as long as the bus; `recorded` hears when something may have begun to wait (`Desk.wake`)."""
+        self._store, self._commands, self._clock, self._recorded = store, commands, clock, recorded
         self._turn = DeferredLock()
 
     def targets(self, issuer: Partner, wanted: Wanted) -> tuple[str, ...]:
@@ -76,7 +78,10 @@ class Intake:
         """
         await self._turn.acquire()
         try:
-            return await record(self.judged(asked))
+            answer = await record(self.judged(asked))
+            if self._recorded is not None:
+                self._recorded()
+            return answer
         finally:
             self._turn.release()
 

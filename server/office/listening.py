@@ -38,6 +38,7 @@ class Given(NamedTuple):
     clock: Callable[[], int]
     signer: Signer
     rsa: Signer | None = None
+    recorded: Callable[[], None] | None = None  # hears that commands were recorded
 
 
 class Listener(NamedTuple):
@@ -66,6 +67,7 @@ class OfficeSide:
         worker = ReactorWorker(reactor, self._pool)
         self._door: Door = door_of(Parts(
             config, given.store, self._looking, given.signer, given.clock, given.audit, worker, self._aside, given.rsa,
+            given.recorded,
         ))  # fmt: skip
 
     def listeners(self) -> Iterator[Listener]:

@@ -59,6 +59,7 @@ class Parts:
         worker: brings what the writer answers back to the reactor.
         aside: runs what takes long in the office's pool.
         rsa: the bus's second key, of RSA; None: it has none.
+        recorded: hears that commands were recorded, so that fetches that are open have them at once.
     """
 
     config: Config
@@ -70,6 +71,7 @@ class Parts:
     worker: Worker
     aside: Callable[[Callable[[], Any]], Awaitable[Any]]
     rsa: Signer | None = None
+    recorded: Callable[[], None] | None = None
 
 
 def door_of(parts: Parts) -> Door:
@@ -92,7 +94,7 @@ def _handlers(parts: Parts, entries: Entries) -> Mapping[str, Handler]:
     """One line an operation of `soap.OPERATIONS`."""
     bus_id, most, looking = parts.config.bus.id, parts.config.office.page, parts.looking
     rights = Rights(looking)
-    intake = Intake(parts.store, parts.config.commands, parts.clock)
+    intake = Intake(parts.store, parts.config.commands, parts.clock, parts.recorded)
     controls = ControlsDesk(bus_id, parts.store, rights, intake, entries, most)
     config = MeterConfigDesk(bus_id, parts.store, rights, entries, most)
     mailbox = MailboxDesk(bus_id, looking, most)
