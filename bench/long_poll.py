@@ -241,12 +241,9 @@ def report(result, as_json):
         print(json.dumps(result))
         return
     say(machine.line(result["machine"]))
-    say(
-        "{devices} fetches open, {rounds} commands to all: p50 {p50_ms:.0f} ms, p90 {p90_ms:.0f} ms, "
-        "p99 {p99_ms:.0f} ms, longest {longest_ms:.0f} ms;\nthe office had its answer after {office_answered_ms:.0f} ms".format(
-            **result
-        )
-    )
+    say("{devices} fetches open, {rounds} commands to all of them".format(**result))
+    say("the office had its answer after {office_answered_ms:.0f} ms".format(**result))
+    say("p50 {p50_ms:.0f} ms, p90 {p90_ms:.0f} ms, p99 {p99_ms:.0f} ms, longest {longest_ms:.0f} ms".format(**result))
     for one in result["aims"]:
         say(f"{'holds' if one['holds'] else 'FAILS'}: {one['aim']} ({one['seen']})")
 
