@@ -10,21 +10,26 @@ way is sent again, under its old name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gridpost.errors import OurFault, PeerFault
 from gridpost.partners import Partner
-from gridpost.ports import Clock, Delivery
+from gridpost.ports import Clock, Delivery, Signer
 from gridpost.requests import Mail
 
+from ..audit import Audit
+from ..reception import seal_answer
 from ..store import DeadLetter, SqlStore
 
 READER = "push "  # before a partner's id: the reader of its dead letters, whose subject is a mail's number
 BATCH = 20  # mails of one partner a round
 THREADS = 8  # partners called at once
+PUSH_S = 2  # between two steps
 FIRST_MS, LONGEST_MS = 5_000, 900_000  # before a partner that did not answer is called again
+
+Aside = Callable[[Callable[[], "list[Sent]"]], Awaitable["list[Sent]"]]
 
 
 class Sent(NamedTuple):
@@ -54,6 +59,7 @@ class Pushes:
         self._pool = ThreadPoolExecutor(THREADS, "push")
         self._deliveries: dict[str, tuple[Partner, Delivery]] = {}
         self._running: dict[str, Future[list[Sent]]] = {}
+        self._closing = False
         self._waits: dict[str, tuple[int, int]] = {}  # partner -> not before, and how long the next wait is
 
     def step(self) -> list[Sent]:
@@ -69,8 +75,24 @@ class Pushes:
                 self._running[partner.id] = self._pool.submit(self._round, partner, again.get(partner.id, []))
         return told
 
+    async def carry(self, aside: Aside, audit: Audit) -> None:
+        """Take a step off the reactor and tell the audit log what became of each mail.
+
+        Raises:
+            StoreUnavailable: see `step`.
+        """
+        for one in await aside(self.step):
+            told: dict[str, str | int] = {"partner": one.partner, "number": one.number}
+            if one.kept:
+                audit.event("push-kept", **told, reason=one.reason)
+            elif one.reason:
+                audit.event("dead-letter", reader=READER + one.partner, name=str(one.number), reason=one.reason)
+            else:
+                audit.event("pushed", **told, place=one.place)
+
     def close(self) -> None:
-        """End the rounds that have begun, and begin no other."""
+        """Let the calls that are on their way end, and begin no other."""
+        self._closing = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _ended(self, partner_id: str) -> list[Sent]:
@@ -104,7 +126,7 @@ class Pushes:
         sent = []
         for one in self._mails(partner, again):
             sent.append(one)
-            if one.kept:
+            if one.kept or self._closing:
                 break
         return sent
 
@@ -139,3 +161,19 @@ class Pushes:
         if known is None or known[0] != partner:
             known = self._deliveries[partner.id] = (partner, self._delivery_to(partner))
         return known[1]
+
+
+def calling(service: Callable[[], Any], signer: Signer, clock: Clock) -> Callable[[Partner], Delivery]:
+    """Return what makes a partner's delivery: its own service, called with messages that the bus seals.
+
+    Args:
+        service: returns the entry point ``soap``; asked with the first partner, for its libraries take 40 MB.
+        signer: the bus's.
+        clock: when a message is sealed.
+    """
+
+    def deliver_to(partner: Partner) -> Delivery:
+        made: Delivery = service()(partner.wsdl, partner.endpoint, lambda _, body: seal_answer(signer, body, clock()))
+        return made
+
+    return deliver_to
