@@ -61,8 +61,9 @@ class Guard:
     """Who failed lately, and who was right lately.
 
     A name that failed `most` times within `window_ms` from one network address is refused there, right or wrong,
-    without scrypt being asked; elsewhere it still works, so nobody can lock a partner out. A pair that was right is
-    known again for `known_ms` by a keyed hash of it, as long as the hash on file is the same.
+    without scrypt being asked; elsewhere it still works, so nobody can lock a partner out. Beyond `most_of_group`
+    failures from one address, of whatever names, only pairs that are known are heard from there. A pair that was right
+    is known again for `known_ms` by a keyed hash of it, as long as the hash on file is the same.
 
     Attributes:
         clock: UTC milliseconds.
@@ -70,6 +71,7 @@ class Guard:
 
     clock: Callable[[], int]
     most: int = 10
+    most_of_group: int = 100
     window_ms: int = 60_000
     known_ms: int = 300_000
     kept: int = 10_000
@@ -82,6 +84,11 @@ class Guard:
         since = self.clock() - self.window_ms
         return len([at for at in self._failed.get((name, group), ()) if at > since]) >= self.most
 
+    def is_crowded(self, group: str) -> bool:
+        """Tell whether so many failed from there, under whatever names, that only who is known is heard."""
+        since = self.clock() - self.window_ms
+        return len([at for at in self._failed.get(("", group), ()) if at > since]) >= self.most_of_group
+
     def is_known(self, name: str, password: str, kept: str) -> bool:
         """Tell whether this very pair was right a short time ago."""
         until = self._right.get(self._mark(name, password, kept))
@@ -90,8 +97,10 @@ class Guard:
     def failed(self, name: str, group: str) -> None:
         """Note a failure."""
         since = self.clock() - self.window_ms
-        self._failed[name, group] = [at for at in self._failed.pop((name, group), ()) if at > since] + [self.clock()]
-        forget_first(self._failed, self.kept)
+        for key, most in (((name, group), self.most), (("", group), self.most_of_group)):
+            lately = [at for at in self._failed.pop(key, ()) if at > since]
+            self._failed[key] = [*lately, self.clock()][-most:]
+            forget_first(self._failed, self.kept)
 
     def succeeded(self, name: str, password: str, kept: str) -> None:
         """Note that a pair was right."""

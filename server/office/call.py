@@ -5,12 +5,15 @@ Values only. A `Call` exists only for a message whose sender is known and which 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from gridpost.model import Entry, Header, Message, Reference
 from gridpost.partners import Partner
 
 from .callers import Caller, Way
+
+Aside = Callable[[Callable[[], Any]], Awaitable[Any]]  # runs a function off the reactor and gives what it returns
 
 
 class Call(NamedTuple):

@@ -142,7 +142,9 @@ class Callers:
         _require(not self.guard.is_shut(name, hello.group), f"{name[:64]!a} failed too often from there")
         partner, kept = self.store.partner(name), self.store.password(name)
         right = kept is not None and self.guard.is_known(name, password, kept)
-        right = right or await self.aside(lambda: verify_password(password, kept))
+        if not right:
+            _require(not self.guard.is_crowded(hello.group), "too many failed from there")
+            right = await self.aside(lambda: verify_password(password, kept))
         if not right or kept is None or partner is None:
             self.guard.failed(name, hello.group)
             raise NotAuthenticated(detail=f"{name[:64]!a}: wrong name or password")

@@ -23,12 +23,13 @@ from gridpost.requests import (
     CreateEndDeviceControls,
     CreateMeterReadings,
     GetEndDeviceControls,
+    Query,
 )
 
 from ..controls.intake import Asked, Intake
 from ..soap import Answer
 from ..store import ControlOnFile, SqlStore
-from .call import Call
+from .call import Aside, Call
 from .entries import Entries
 from .readings import check_period
 from .rights import READINGS, Rights
@@ -48,6 +49,7 @@ class ControlsDesk:
         intake: judges commands.
         entries: records them.
         most: controls of one answer.
+        aside: runs what asks the store off the reactor.
     """
 
     bus_id: str
@@ -56,16 +58,18 @@ class ControlsDesk:
     intake: Intake
     entries: Entries
     most: int
+    aside: Aside
 
     async def create(self, call: Call) -> Answer:
         """CreateEndDeviceControls: one control for each IED, each in its first state."""
         assert isinstance(call.message, CreateEndDeviceControls)
-        self._check_targets(call, call.message.wanted)
+        wanted = call.message.wanted
+        await self.aside(lambda: self._check_targets(call, wanted))
 
         async def record(new: tuple[NewControl, ...]) -> Answer:
             return await self.entries.record(call, Rows(controls=new), lambda receipt: self._told(call, new, receipt))
 
-        return await self.intake.admit(self._asked(call, call.message.wanted), record)
+        return await self.intake.admit(self._asked(call, wanted), record)
 
     async def change(self, call: Call) -> Answer:
         """ChangeEndDeviceControls: others in the place of those of the same mRID that no device may have fetched.
@@ -75,11 +79,16 @@ class ControlsDesk:
         """
         assert isinstance(call.message, ChangeEndDeviceControls)
         wanted, why = call.message.wanted, f"replaced by message {call.header.message_id}"
-        old = [one for each in wanted for one in self._replaceable(call, each.mrid, why)]
-        self._check_targets(call, wanted)
+
+        def replaceable() -> list[ControlOnFile]:
+            old = [one for each in wanted for one in self._replaceable(call, each.mrid, why)]
+            self._check_targets(call, wanted)
+            return old
+
+        old = await self.aside(replaceable)
 
         async def record(new: tuple[NewControl, ...]) -> Answer:
-            self._cancel(call, [one for one in old if one.state not in FINAL], why)
+            await self.aside(lambda: self._cancel(call, old, why))
             return await self.entries.record(call, Rows(controls=new), lambda receipt: self._told(call, new, receipt))
 
         return await self.intake.admit(self._asked(call, wanted, replaces=True), record)
@@ -87,9 +96,14 @@ class ControlsDesk:
     async def cancel(self, call: Call) -> Answer:
         """CancelEndDeviceControls: by the bus's mRIDs or the issuer's; all or, where a device may have one, none."""
         assert isinstance(call.message, CancelEndDeviceControls)
-        found = [one for name in call.message.ids for one in self._own(call, name)]
-        self._withdraw(call, found)
-        told = self._now([one.control.mrid for one in found])
+        names = call.message.ids
+
+        def cancelled() -> list[Told]:
+            found = [one for name in names for one in self._own(call, name)]
+            self._withdraw(call, found)
+            return self._now([one.control.mrid for one in found])
+
+        told = await self.aside(cancelled)
         header = reply_to(call.header, self.bus_id, call.now_utc_ms)
         return await self.entries.record(call, Rows(), lambda receipt: encode_controls_reply(header, told, receipt))
 
@@ -122,15 +136,7 @@ class ControlsDesk:
         check_period(query)
         if not (query.from_utc and query.to_utc and (query.usage_points or query.meters)):
             raise QueryRefused("name usage points or meters, StartTime and EndTime")
-        now_utc = call.now_utc_ms // 1000
-        pairs = self.rights.channels(call.partner, READINGS, query)
-        meters = {
-            channel.key.meter for channel, grant in pairs if grant.holds_at(now_utc) and channel.holds_at(now_utc)
-        }
-        targets = {serial for meter in meters for serial in self.store.ieds_of(meter, now_utc)}
-        targets = {serial for serial in targets if call.partner.tenant in self.store.tenants(serial)}
-        if not targets:
-            raise NotGranted("no meter that this partner may see now")
+        targets = await self.aside(lambda: self._reading(call, query))
         period = (("from", units.format_utc(query.from_utc)), ("to", units.format_utc(query.to_utc)))
         wanted = Wanted(call.header.message_id, REQUEST_DATA, tuple(sorted(targets)), data=period)
 
@@ -142,13 +148,35 @@ class ControlsDesk:
     async def cancel_readings(self, call: Call) -> Answer:
         """CancelMeterReadings: takes back what `request_readings` asked, named by its MessageID."""
         assert isinstance(call.message, CancelMeterReadings)
-        found = [one for name in call.message.ids for one in self._own(call, name)]
-        if any(one.control.action != REQUEST_DATA for one in found):
-            raise NotGranted("this is no request for readings; use CancelEndDeviceControls")
-        self._withdraw(call, found)
+        names = call.message.ids
+
+        def withdraw() -> None:
+            found = [one for name in names for one in self._own(call, name)]
+            if any(one.control.action != REQUEST_DATA for one in found):
+                raise NotGranted("this is no request for readings; use CancelEndDeviceControls")
+            self._withdraw(call, found)
+
+        await self.aside(withdraw)
         return await self.entries.record(call, Rows(), lambda receipt: self._ok(call, receipt))
 
     # --- what they share ---
+
+    def _reading(self, call: Call, query: Query) -> set[str]:
+        """The IEDs that speak now for the meters that a query names and the partner may see now.
+
+        Raises:
+            NotGranted: there are none.
+        """
+        now_utc = call.now_utc_ms // 1000
+        pairs = self.rights.channels(call.partner, READINGS, query)
+        meters = {
+            channel.key.meter for channel, grant in pairs if grant.holds_at(now_utc) and channel.holds_at(now_utc)
+        }
+        targets = {serial for meter in meters for serial in self.store.ieds_of(meter, now_utc)}
+        targets = {serial for serial in targets if call.partner.tenant in self.store.tenants(serial)}
+        if not targets:
+            raise NotGranted("no meter that this partner may see now")
+        return targets
 
     def _asked(self, call: Call, wanted: Sequence[Wanted], *, replaces: bool = False) -> Asked:
         return Asked(call.partner, wanted, call.caller.may_command, replaces)

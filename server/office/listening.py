@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -62,12 +62,13 @@ class OfficeSide:
         config = given.config
         self._given, self._timer, self._reactor = given, timer, reactor
         self._pool = ThreadPool(1, THREADS, "office")
+        self._one_at_a_time = DeferredSemaphore(1)
         self._looking = open_store(config.database, given.clock)
         self.https = Https(config, config.office) if config.office.https else None
         worker = ReactorWorker(reactor, self._pool)
         self._door: Door = door_of(Parts(
-            config, given.store, self._looking, given.signer, given.clock, given.audit, worker, self._aside, given.rsa,
-            given.recorded,
+            config, given.store, self._looking, given.signer, given.clock, given.audit, worker, self._aside,
+            self._hashed, given.rsa, given.recorded,
         ))  # fmt: skip
 
     def listeners(self) -> Iterator[Listener]:
@@ -91,6 +92,9 @@ class OfficeSide:
         if self._pool.started:
             self._pool.stop()
         self._looking.close()
+
+    def _hashed(self, work: Callable[[], Any]) -> Deferred[Any]:
+        return self._one_at_a_time.run(self._aside, work)
 
     def _aside(self, work: Callable[[], Any]) -> Deferred[Any]:
         return deferToThreadPool(self._reactor, self._pool, work)

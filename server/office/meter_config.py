@@ -19,20 +19,21 @@ from gridpost.requests import ChangeMeterConfig, CreateMeterConfig, GetMeterConf
 
 from ..soap import Answer
 from ..store import SqlStore
-from .call import Call
+from .call import Aside, Call
 from .entries import Entries
 from .rights import ANY, READINGS, Rights, kind
 
 
 @dataclass(frozen=True, slots=True)
 class MeterConfigDesk:
-    """The handlers; `most`: meters of one answer."""
+    """The handlers; `most`: meters of one answer; `aside` runs what asks or changes the store off the reactor."""
 
     bus_id: str
     store: SqlStore
     rights: Rights
     entries: Entries
     most: int
+    aside: Aside
 
     def look(self, call: Call) -> bytes:
         """Return the meters that a partner has a grant for, with the channels whose kind is granted, by meter."""
@@ -58,18 +59,21 @@ class MeterConfigDesk:
         return await self._done(call, call.message.configs)
 
     async def _done(self, call: Call, configs: Sequence[MeterConfig]) -> Answer:
-        changes = [(self._serial(call, one), one.channels) for one in configs]
-        try:
-            self.store.put_channels(changes)
-        except AlreadyExists as error:
-            # Whose it is may be another tenant's business.
-            raise NotGranted("a channel of it is another device's", detail=error.reason) from None
+        await self.aside(lambda: self._put(call, configs))
 
         def encode(receipt: Receipt) -> bytes:
             header = reply_to(call.header, self.bus_id, receipt.recorded_at_utc_ms)
             return encode_meter_config_reply(header, configs, receipt=receipt)
 
         return await self.entries.record(call, Rows(), encode)
+
+    def _put(self, call: Call, configs: Sequence[MeterConfig]) -> None:
+        changes = [(self._serial(call, one), one.channels) for one in configs]
+        try:
+            self.store.put_channels(changes)
+        except AlreadyExists as error:
+            # Whose it is may be another tenant's business.
+            raise NotGranted("a channel of it is another device's", detail=error.reason) from None
 
     def _serial(self, call: Call, config: MeterConfig) -> str:
         """The IED that a configuration is for: the one it names, else the one that speaks for the meter now.

@@ -7,9 +7,9 @@ store, an encoding, a password) runs in the pool of the office, beside the react
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from xml.sax.saxutils import quoteattr
 
 from gridpost import schemas
@@ -28,7 +28,7 @@ from ..store import SqlStore
 from ..transports.http_connections import peer_group
 from ..transports.http_values import PLAIN_TEXT, Request, Response, Route
 from ..transports.office_http import OfficeRequest
-from .call import Call
+from .call import Aside, Call
 from .callers import Callers, Hello
 from .controls import ControlsDesk
 from .door import Door
@@ -58,6 +58,7 @@ class Parts:
         audit: the audit log.
         worker: brings what the writer answers back to the reactor.
         aside: runs what takes long in the office's pool.
+        hashed: as aside, one after the other, so that passwords leave room for the rest.
         rsa: the bus's second key, of RSA; None: it has none.
         recorded: hears that commands were recorded, so that fetches that are open have them at once.
     """
@@ -69,7 +70,8 @@ class Parts:
     clock: Clock
     audit: Audit
     worker: Worker
-    aside: Callable[[Callable[[], Any]], Awaitable[Any]]
+    aside: Aside
+    hashed: Aside
     rsa: Signer | None = None
     recorded: Callable[[], None] | None = None
 
@@ -78,7 +80,7 @@ def door_of(parts: Parts) -> Door:
     """Return the door with everything behind it."""
     config = parts.config
     entries = Entries(parts.store, parts.signer, parts.worker, parts.rsa)
-    callers = Callers(parts.looking, parts.clock, Guard(parts.clock), parts.aside)
+    callers = Callers(parts.looking, parts.clock, Guard(parts.clock), parts.hashed)
     return Door(
         limits=DEVICE_LIMITS.raised(config.office.body_limit),
         clock=parts.clock,
@@ -95,8 +97,8 @@ def _handlers(parts: Parts, entries: Entries) -> Mapping[str, Handler]:
     bus_id, most, looking = parts.config.bus.id, parts.config.office.page, parts.looking
     rights = Rights(looking)
     intake = Intake(parts.store, parts.config.commands, parts.clock, parts.recorded)
-    controls = ControlsDesk(bus_id, parts.store, rights, intake, entries, most)
-    config = MeterConfigDesk(bus_id, parts.store, rights, entries, most)
+    controls = ControlsDesk(bus_id, parts.store, rights, intake, entries, most, parts.aside)
+    config = MeterConfigDesk(bus_id, parts.store, rights, entries, most, parts.aside)
     mailbox = MailboxDesk(bus_id, looking, most)
     readings, events = ReadingsDesk(looking, rights, most), EventsDesk(looking, rights, most)
 

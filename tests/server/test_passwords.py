@@ -63,6 +63,15 @@ def test_who_guesses_from_one_place_is_shut_out_there_and_nowhere_else():
     assert not guard.is_shut("U1", "192.0.2.7")
 
 
+def test_many_names_from_one_place_make_the_bus_compute_no_more_there():
+    guard = passwords.Guard(Now(), most_of_group=5)
+    for number in range(5):
+        assert not guard.is_crowded("192.0.2.7")
+        guard.failed(f"guess-{number}", "192.0.2.7")
+    assert guard.is_crowded("192.0.2.7")
+    assert not guard.is_crowded("192.0.2.8")
+
+
 def test_a_right_pair_is_known_for_a_while_and_only_with_the_hash_it_was_right_for():
     now = Now()
     guard = passwords.Guard(now)
