@@ -6,6 +6,9 @@ import subprocess
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from gridpost.ied_soap_client import config as settings
 from live_bus import BIN, channel_table, run
 from live_office import LISTENING, Office, content, shed
@@ -40,10 +43,12 @@ def site(make_bus, tmp_path):
     bus = make_bus(office=LISTENING).start()
     table = tmp_path / "channels.csv"
     table.write_text(channel_table(f"M-{SERIAL}"))
-    code, folder = bus.add(SERIAL, table.read_text()), tmp_path / "ied"
-    told = ("--bus", bus.addresses[0], "--code", code, "--channels", table, folder)
-    done = run("init", *told, program="gridpost-ied")
-    assert done.returncode == 0, done.stderr
+    key = ec.generate_private_key(ec.SECP256R1())
+    device = bus.enrol(SERIAL, table.read_text(), key)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (tmp_path / "ied.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    for name, certificate in (("ied.pem", device.signer.certificate), ("ca.pem", device.ca)):
+        (tmp_path / name).write_bytes(x509.load_der_x509_certificate(certificate).public_bytes(pem))
     office = Office.make(bus)
     office.take_in(SERIAL)
     with running("simulate") as simulator:
@@ -58,7 +63,7 @@ def site(make_bus, tmp_path):
             "obey": [{"issuer": "NORTH", "role": "utility", "actions": "shed restore request-data"}],
             "output": [relay],
         }
-        file = folder / "ied.toml"
+        file = tmp_path / "ied.toml"
         file.write_text(settings.render(values, ({"id": f"M-{SERIAL}", **where},)))
         yield bus, office, simulator, file
     office.close()

@@ -59,7 +59,7 @@ class Site:
             self.device = self.enrolled(push=push, control={"poll_s": 3600} | control, obey=[OBEY], output=[program])
         spool = Spool(self.device.folder / "spool.db", keep_days=40)
         async with Transport(self.bus.url, 10) as transport:
-            machine = Machine(wall_ms=self.wall_ms, random=lambda: 0.3)
+            machine = Machine(wall_ms=self.wall_ms, random=lambda: 0.05)
             agent = Agent(self.device.config, spool, transport, self.say, machine)
             task = asyncio.create_task(agent.run())
             try:
@@ -208,12 +208,12 @@ def test_what_no_bus_sealed_is_not_taken(site, bus):
     spool.close()
 
 
-@pytest.mark.parametrize("off_ms", [0, -200_000, 3_600_000])
+@pytest.mark.parametrize("off_ms", [-200_000, 3_600_000])
 def test_a_clock_is_set_by_a_fresh_answer_and_then_a_command_has_its_time(site, bus, off_ms):
     """Told to, or when it is off by more than a minute: `not before` and `expires` are the bus's times."""
     site.offset_ms = off_ms
     now_ms = time.time_ns() // 1_000_000
-    late = shed(2, not_before_utc_ms=now_ms + 2000, expires_utc_ms=now_ms + 60_000)
+    late = shed(2, not_before_utc_ms=now_ms + 1000, expires_utc_ms=now_ms + 60_000)
     bus.command(shed(1, action="time-sync", output=""), late, shed(3, expires_utc_ms=now_ms - 1000))
 
     async def story(agent):
@@ -224,7 +224,7 @@ def test_a_clock_is_set_by_a_fresh_answer_and_then_a_command_has_its_time(site, 
     outcomes = {(mrid, outcome) for mrid, outcome, _ in bus.outcomes()}
     assert outcomes == {("0-1-0", "done"), ("0-2-0", "accepted"), ("0-2-0", "done"), ("0-3-0", "expired")}
     assert site.acts() == ["0-2-0"]
-    assert time.time_ns() // 1_000_000 >= now_ms + 2000
+    assert time.time_ns() // 1_000_000 >= now_ms + 1000
 
 
 def test_the_settings_of_commands_are_checked(site, tmp_path):

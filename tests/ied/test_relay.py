@@ -101,7 +101,7 @@ def test_a_write_without_an_answer_is_done_only_where_reading_back_proves_it(sta
     async def story():
         server = await asyncio.start_server(gateway, HOST, 0)
         port = server.sockets[0].getsockname()[1]
-        wrong, told = await switched(relay(port, timeout_s=1))
+        wrong, told = await switched(relay(port, timeout_s=0.3))
         server.close()
         return wrong, told.outcome
 
