@@ -23,6 +23,7 @@ from gridpost.model import (
     Readings,
     Receipt,
     Reference,
+    Refusal,
 )
 from gridpost.requests import (
     CancelMeterReadings,
@@ -282,6 +283,18 @@ def test_a_plain_ok_has_a_receipt_or_no_payload(noun):
     bare = checked(office_messages.encode_ok_reply(noun, reply_head(noun)))
     assert [child.tag.rpartition("}")[2] for child in bare] == ["Header", "Reply"]
     assert answers.decode(checked(office_messages.encode_ok_reply(noun, reply_head(noun), RECEIPT))) == RECEIPT
+
+
+@pytest.mark.parametrize("noun", ["EndDeviceControls", "MeterConfig", "Mailbox"])
+def test_a_signed_refusal_of_each_noun_is_read(noun):
+    ca = ThrowawayCA()
+    items = (("bad-value", "is not one of this operation's", "/mb:PeekMailbox[1]/mb:Request[1]/msg:Option[1]"),)
+    refusal = Refusal("schema-invalid", "after-fix", "an option", bytes(32), bytes(32), NOW_UTC_MS, items)
+    raw = exchange.seal(answers.encode_refusal(refusal, "Client", noun), ca.issue_bus(), NOW_UTC_MS)
+    assert exchange.open_answer(raw, exchange.Trust(ca.certificate)).refusal == refusal
+    assert exchange.open_control(raw, exchange.Trust(ca.certificate)).refusal == refusal
+    detail = etree.fromstring(raw).find(".//detail")[0]
+    assert detail.tag.endswith(f"}}{noun}FaultMessage")
 
 
 def test_what_xml_cannot_say_is_not_told():
