@@ -23,7 +23,7 @@ from gridpost.leaf import ControlRow, parse_control
 from gridpost.model import Position
 
 from . import lives
-from .driver import select_by
+from .driver import select_by, select_keyed
 from .enrolments import Enrolments
 from .giving import Give, Seal
 from .lives import Place
@@ -60,11 +60,16 @@ def _same(table: Any) -> Any:
 
 
 _FILED = select(control, control_sealed.c.counter).outerjoin(control_sealed, _same(control_sealed)).order_by(*_KEY)
-_STEPS = (
-    select(control_step)
-    .where(tuple_(*(control_step.c[column.name] for column in _KEY)).in_(bindparam("keys", expanding=True)))
-    .order_by(*(control_step.c[column.name] for column in _KEY), control_step.c.number)
-)
+_FILED_AT = f"""
+    SELECT c.*, s.counter FROM wanted w CROSS JOIN {control.name} c LEFT JOIN {control_sealed.name} s
+    ON s.partition = c.partition AND s.seq = c.seq AND s.line = c.line
+"""
+_IN_ORDER = "ORDER BY c.partition, c.seq, c.line"
+_STEPS = f"""
+    SELECT s.partition, s.seq, s.line, s.state, s.at_utc_ms, s.by_whom, s.detail
+    FROM wanted w CROSS JOIN {control_step.name} s WHERE s.partition = w.k0 AND s.seq = w.k1 AND s.line = w.k2
+    ORDER BY s.partition, s.seq, s.line, s.number
+"""
 _VALUES = select(control.c.value).join(control_now, _same(control_now))
 # What nobody but the clock ends; what an IED may have is for the IED to say.
 _UNFETCHED = sorted(state.value for state in (State.PROPOSED, State.HELD, State.WAITING))
@@ -149,13 +154,14 @@ class Controls(Enrolments):
 
     def controls_of(self, positions: Sequence[Position]) -> list[ControlOnFile]:
         """Return the controls that those entries asked for, in order of partition, seq, line."""
-        return self._filed_at(_FILED.where(tuple_(*_KEY[:2]).in_(bindparam("keys", expanding=True))), positions)
+        return self._filed_at(f"{_FILED_AT} WHERE c.partition = w.k0 AND c.seq = w.k1 {_IN_ORDER}", positions)
 
     def overdue(self, now_utc_ms: int) -> list[ControlOnFile]:
         """Return some 500 of what no IED has fetched by its expiry and has no step yet that says so."""
         with self._look() as connection:
             keys = [tuple(row) for row in connection.execute(_DUE.limit(_CHUNK), {"now": now_utc_ms})]
-        return self._filed_at(_FILED.where(tuple_(*_KEY).in_(bindparam("keys", expanding=True))), keys)
+        where = "WHERE c.partition = w.k0 AND c.seq = w.k1 AND c.line = w.k2"
+        return self._filed_at(f"{_FILED_AT} {where} {_IN_ORDER}", keys)
 
     def waiting(self, serials: Sequence[str]) -> Mapping[str, int]:
         """Return how many controls an IED could fetch now, that it was not given yet; IEDs without are left out."""
@@ -208,13 +214,8 @@ class Controls(Enrolments):
         Raises:
             StoreUnavailable: nothing was appended.
         """
-        place = place_of(step.control)
-        if place is None:
-            return False
         with self._keep() as connection:
-            row = lives.enter(connection, Place(*place), step, expected, seen)
-            lives.keep(connection, [row] if row else [])
-        return row is not None
+            return bool(lives.append(connection, [step], expected, seen))
 
     def step_all(self, steps: Sequence[Step], expected: Collection[State]) -> list[Step]:
         """Append those of several steps whose controls are in an expected state, in one transaction; return these.
@@ -267,16 +268,18 @@ class Controls(Enrolments):
 
         return self._do(work)
 
-    def _filed_at(self, query: Select[Any], keys: Sequence[tuple[int, ...]]) -> list[ControlOnFile]:
-        wanted = sorted(set(keys))
-        parts = (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))
-        return [one for part in parts for one in self._controls(query, {"keys": part})]
-
-    def _controls(self, query: Select[Any], values: Mapping[str, object] | None = None) -> list[ControlOnFile]:
+    def _filed_at(self, query: str, keys: Sequence[tuple[int, ...]]) -> list[ControlOnFile]:
         with self._look() as connection:
-            rows = connection.execute(query, values or {}).all()
-            lives_of = _lives(connection, [Place(row.partition, row.seq, row.line) for row in rows])
-        return [_on_file(row, lives_of) for row in rows]
+            return _with_lives(connection, list(select_keyed(connection, query, sorted(set(keys)))))
+
+    def _controls(self, query: Select[Any]) -> list[ControlOnFile]:
+        with self._look() as connection:
+            return _with_lives(connection, connection.execute(query).all())
+
+
+def _with_lives(connection: Connection, rows: Sequence[Any]) -> list[ControlOnFile]:
+    lives_of = _lives(connection, [Place(row.partition, row.seq, row.line) for row in rows])
+    return [_on_file(row, lives_of) for row in rows]
 
 
 def _exact_sum(literals: Iterable[str]) -> str:
@@ -286,11 +289,9 @@ def _exact_sum(literals: Iterable[str]) -> str:
 
 def _lives(connection: Connection, places: Sequence[Place]) -> dict[Place, list[Step]]:
     found: dict[Place, list[Step]] = {}
-    for start in range(0, len(places), _CHUNK):
-        for row in connection.execute(_STEPS, {"keys": places[start : start + _CHUNK]}):
-            place = Place(row.partition, row.seq, row.line)
-            step = Step(place.mrid, State(row.state), row.at_utc_ms, row.by_whom, row.detail)
-            found.setdefault(place, []).append(step)
+    for row in select_keyed(connection, _STEPS, places):
+        place = Place(row[0], row[1], row[2])
+        found.setdefault(place, []).append(Step(place.mrid, State(row[3]), *row[4:]))
     return found
 
 

@@ -6,7 +6,7 @@ Selects only, on connections of their own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, or_, select, tuple_
@@ -15,10 +15,19 @@ from gridpost import leaf
 from gridpost.errors import NotFound
 from gridpost.model import DataVersion, EndDeviceEvent, Position, Register
 
+from .driver import select_keyed
 from .enrolments import Enrolments
 from .tables import entry, event, register_reading
 
-_CHUNK = 500
+_EVENTS_OF = f"""
+    SELECT v.*, e.sender FROM wanted w CROSS JOIN {event.name} v JOIN {entry.name} e
+    ON e.partition = v.partition AND e.seq = v.seq
+    WHERE v.partition = w.k0 AND v.seq = w.k1 ORDER BY v.partition, v.seq, v.line
+"""
+_REGISTERS_OF = f"""
+    SELECT r.* FROM wanted w CROSS JOIN {register_reading.name} r
+    WHERE r.partition = w.k0 AND r.seq = w.k1 ORDER BY r.partition, r.seq, r.line
+"""
 _ORDER = (event.c.created_utc_ms, event.c.partition, event.c.seq, event.c.line)
 _EVENTS = select(event, entry.c.sender).join(
     entry, and_(entry.c.partition == event.c.partition, entry.c.seq == event.c.seq)
@@ -47,11 +56,11 @@ class EntryRows(Enrolments):
 
     def events_of(self, positions: Sequence[Position]) -> list[StoredEvent]:
         """Return the events of those entries, in order of position and line."""
-        return [_event(row) for row in self._rows_of(event, _EVENTS, positions)]
+        return [_event(row) for row in self._rows_of(_EVENTS_OF, positions)]
 
     def registers_of(self, positions: Sequence[Position]) -> list[StoredRegister]:
         """Return the register readings of those entries, in order of position and line."""
-        rows = self._rows_of(register_reading, select(register_reading), positions)
+        rows = self._rows_of(_REGISTERS_OF, positions)
         return [StoredRegister(Position(row.partition, row.seq), _register(row), row.outcome) for row in rows]
 
     def events(
@@ -79,12 +88,9 @@ class EntryRows(Enrolments):
         with self._look() as connection:
             return [_event(row) for row in connection.execute(query.order_by(*_ORDER).limit(limit))]
 
-    def _rows_of(self, table: Any, query: Any, positions: Sequence[Position]) -> Iterator[Any]:
-        wanted, key = sorted(set(positions)), (table.c.partition, table.c.seq)
+    def _rows_of(self, query: str, positions: Sequence[Position]) -> list[Any]:
         with self._look() as connection:
-            for start in range(0, len(wanted), _CHUNK):
-                some = query.where(tuple_(*key).in_(wanted[start : start + _CHUNK]))
-                yield from connection.execute(some.order_by(*key, table.c.line))
+            return list(select_keyed(connection, query, sorted(set(positions))))
 
 
 def page_of(one: StoredEvent) -> str:

@@ -15,6 +15,7 @@ from gridpost.controls import Control, State, Step
 from gridpost.leaf import ControlRow, parse_control
 
 from . import lives
+from .driver import select_keyed
 from .lives import Insert, Place
 from .tables_office import control, control_counter, control_now, control_sealed
 
@@ -32,7 +33,7 @@ _DUE = (
 )
 _HAVING = select(_now.target).where(*_OPEN).distinct().order_by(_now.target)
 _GIVEN = (
-    select(_sealed.target, _sealed.counter)
+    select(_sealed.partition, _sealed.seq, _sealed.line, _sealed.target, _sealed.counter)
     .join_from(
         control_now,
         control_sealed,
@@ -41,7 +42,10 @@ _GIVEN = (
     .where(*_OPEN)
     .order_by(_sealed.target, _sealed.counter)
 )
-_BYTES = select(_sealed.sealed).where(_sealed.target == bindparam("target"), _sealed.counter == bindparam("counter"))
+_BYTES = f"""
+    SELECT s.target, s.sealed FROM wanted w CROSS JOIN {control_sealed.name} s
+    WHERE s.partition = w.k0 AND s.seq = w.k1 AND s.line = w.k2
+"""
 _RANK = func.row_number().over(
     partition_by=_now.target, order_by=(_now.priority, _now.released_at_utc_ms, _now.partition, _now.seq, _now.line)
 )
@@ -94,15 +98,12 @@ class Give(NamedTuple):
 
     def _again(self, after: Mapping[str, int]) -> dict[str, bytes]:
         """The stored bytes of what each was given before and does not know."""
-        least: dict[str, int] = {}
-        for target, counter in self.connection.execute(_GIVEN, {"targets": list(after)}).all():
+        least: dict[str, Place] = {}
+        for *key, target, counter in self.connection.execute(_GIVEN, {"targets": list(after)}).all():
             if counter > after[target]:
-                least.setdefault(target, counter)
-        return {target: self._bytes(target, counter) for target, counter in least.items()}
-
-    def _bytes(self, target: str, counter: int) -> bytes:
-        wanted = {"target": target, "counter": counter}
-        return bytes(self.connection.execute(_BYTES, wanted).scalar_one())
+                least.setdefault(target, Place(*key))
+        rows = select_keyed(self.connection, _BYTES, sorted(least.values()))
+        return {row[0]: bytes(row[1]) for row in rows}
 
     def _next(self, counters: Mapping[str, int]) -> dict[str, bytes]:
         """Seal the next control of each. One taken back at this moment is passed over for the one behind it."""
@@ -111,25 +112,22 @@ class Give(NamedTuple):
             rows = self._first(left)
             if not rows:
                 break
-            steps, sealed = [], []
-            for row in rows:
-                place, columns = Place(*row[:3]), ControlRow._make(row[2:])
-                fetched = Step(place.mrid, State.FETCHED, self.now_utc_ms, columns.target)
-                step = lives.enter(self.connection, place, fetched, (State.WAITING,))
-                if step is not None:
-                    one = parse_control(columns, place.mrid, counters[columns.target] + 1)
-                    given[one.target] = self.seal(one)
-                    steps.append(step)
-                    sealed.append((*place, one.target, one.counter, self.now_utc_ms, given[one.target]))
-            self._keep(steps, sealed)
+            by_mrid = {Place(*row[:3]).mrid: row for row in rows}
+            steps = [Step(mrid, State.FETCHED, self.now_utc_ms, by_mrid[mrid].target) for mrid in by_mrid]
+            sealed = []
+            for step in lives.append(self.connection, steps, (State.WAITING,)):
+                row = by_mrid[step.control]
+                one = parse_control(ControlRow._make(row[2:]), step.control, counters[row.target] + 1)
+                given[one.target] = self.seal(one)
+                sealed.append((*row[:3], one.target, one.counter, self.now_utc_ms, given[one.target]))
+            self._keep(sealed)
         return given
 
     def _first(self, targets: Sequence[str]) -> Sequence[Any]:
         latest = self.now_utc_ms + self.lead_ms
         return self.connection.execute(_FIRST, {"targets": targets, "now": self.now_utc_ms, "latest": latest}).all()
 
-    def _keep(self, steps: Sequence[dict[str, Any]], sealed: Sequence[tuple[object, ...]]) -> None:
+    def _keep(self, sealed: Sequence[tuple[object, ...]]) -> None:
+        self.insert(self.connection, control_sealed, sealed)
         if sealed:
-            lives.keep(self.connection, steps)
-            self.insert(self.connection, control_sealed, sealed)
             self.connection.execute(_COUNT, [{"of_target": row[3], "given": row[4]} for row in sealed])

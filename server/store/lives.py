@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Table, bindparam, func, insert, select, text,
 from gridpost.controls import FINAL, FOLLOWS, State, Step, mrid_of, place_of
 from gridpost.log import Planned
 
+from .driver import locked, select_keyed
 from .tables_office import control, control_counter, control_mark, control_now, control_step
 
 Insert = Callable[[Connection, Table, Sequence[tuple[object, ...]]], None]
@@ -23,16 +24,21 @@ _HERE = (
     _now.partition == bindparam("of_partition"),
     _now.seq == bindparam("of_seq"),
     _now.line == bindparam("of_line"),
-    _now.state.in_(bindparam("expected", expanding=True)),
 )
-_ENTER = update(control_now).values(
-    state=bindparam("enters"),
-    steps=_now.steps + 1,
-    released_at_utc_ms=func.coalesce(_now.released_at_utc_ms, bindparam("released")),
-    closed_at_utc_ms=bindparam("closed"),
+_ENTER = (
+    update(control_now)
+    .where(*_HERE)
+    .values(
+        state=bindparam("enters"),
+        steps=bindparam("counted"),
+        released_at_utc_ms=func.coalesce(_now.released_at_utc_ms, bindparam("released")),
+        closed_at_utc_ms=bindparam("closed"),
+    )
 )
-_STEP = _ENTER.where(*_HERE).returning(_now.steps)
-_STEP_SEEN = _ENTER.where(*_HERE, _now.steps == bindparam("seen")).returning(_now.steps)
+_NOW = """
+    SELECT n.partition, n.seq, n.line, n.state, n.steps FROM wanted w CROSS JOIN control_now n
+    WHERE n.partition = w.k0 AND n.seq = w.k1 AND n.line = w.k2 ORDER BY n.partition, n.seq, n.line
+"""
 _KNOWN = text("INSERT INTO control_counter (target, counter) VALUES (:target, 0) ON CONFLICT (target) DO NOTHING")
 _WAKE = update(control_mark).values(mark=control_mark.c.mark + 1)
 _COUNTERS = (
@@ -78,50 +84,58 @@ def begin(connection: Connection, insert_into: Insert, planned: Sequence[Planned
         connection.execute(_WAKE)
 
 
-def append(connection: Connection, steps: Iterable[Step], expected: Collection[State] | None) -> list[Step]:
-    """Append those steps whose controls are in an expected state, in the order of the controls' keys; return them.
+def append(
+    connection: Connection, steps: Iterable[Step], expected: Collection[State] | None, seen: int | None = None
+) -> list[Step]:
+    """Append those steps whose controls are in an expected state; return them, in the order of the controls' keys.
+
+    Their rows are locked first, in that order: whoever else wants one waits, and then sees what became of it.
 
     Args:
         connection: in a transaction.
-        steps: at most one a control.
+        steps: of one control in the order given.
         expected: states; None: those that the step may follow (`controls.FOLLOWS`).
+        seen: how many steps a control must have; None: any number.
     """
     placed = [(Place(*place), step) for step in steps if (place := place_of(step.control)) is not None]
-    done: list[Step] = []
-    rows: list[dict[str, Any]] = []
-    for place, step in sorted(placed, key=lambda one: one[0]):
+    placed.sort(key=lambda one: one[0])
+    found = _lock(connection, [place for place, _ in placed])
+    done: list[tuple[Place, Step, int]] = []
+    for place, step in placed:
+        state, count = found.get(place, ("", 0))
         allowed = FOLLOWS.get(step.state, frozenset()) if expected is None else expected
-        row = enter(connection, place, step, allowed)
-        if row is not None:
-            rows.append(row)
-            done.append(step)
-    keep(connection, rows)
-    return done
+        if state in {one.value for one in allowed} and seen in (None, count):
+            done.append((place, step, count))
+            found[place] = (step.state.value, count + 1)
+    _write(connection, done)
+    return [step for _, step, _ in done]
 
 
-def enter(
-    connection: Connection, place: Place, step: Step, expected: Collection[State], seen: int | None = None
-) -> dict[str, Any] | None:
-    """Let a control go on if it is in an expected state (and has `seen` steps); return the step's row, for `keep`."""
+def _lock(connection: Connection, places: Sequence[Place]) -> dict[Place, tuple[str, int]]:
+    rows = select_keyed(connection, locked(connection, _NOW, "n"), sorted(set(places)))
+    return {Place(row[0], row[1], row[2]): (row[3], row[4]) for row in rows}
+
+
+def _write(connection: Connection, done: Sequence[tuple[Place, Step, int]]) -> None:
+    """Write steps, each with how many its control had, and wake who holds fetches open if one waits now."""
+    if not done:
+        return
+    connection.execute(_ENTER, [_entering(*one) for one in done])
+    rows = [
+        place._asdict() | {"number": count, "state": step.state.value, "at_utc_ms": step.at_utc_ms}
+        | {"by_whom": step.by, "detail": step.detail}
+        for place, step, count in done
+    ]  # fmt: skip
+    connection.execute(insert(control_step), rows)
+    if any(step.state is State.WAITING for _, step, _ in done):
+        connection.execute(_WAKE)
+
+
+def _entering(place: Place, step: Step, count: int) -> dict[str, Any]:
     at, state = step.at_utc_ms, step.state
     values: dict[str, Any] = {f"of_{name}": number for name, number in place._asdict().items()}
-    values |= {"expected": sorted(one.value for one in expected), "enters": state.value}
-    values |= {"released": at if state is State.WAITING else None, "closed": at if state in FINAL else None}
-    if seen is not None:
-        values["seen"] = seen
-    steps = connection.execute(_STEP if seen is None else _STEP_SEEN, values).scalar_one_or_none()
-    if steps is None:
-        return None
-    row = {**place._asdict(), "number": steps - 1, "state": state.value, "at_utc_ms": at, "by_whom": step.by}
-    return row | {"detail": step.detail}
-
-
-def keep(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert the steps that controls took, and wake who holds fetches open if one waits now."""
-    if rows:
-        connection.execute(insert(control_step), rows)
-    if any(row["state"] == State.WAITING.value for row in rows):
-        connection.execute(_WAKE)
+    values |= {"enters": state.value, "counted": count + 1, "closed": at if state in FINAL else None}
+    return values | {"released": at if state is State.WAITING else None}
 
 
 def lock_counters(connection: Connection, targets: Sequence[str]) -> dict[str, int]:
