@@ -55,7 +55,7 @@ from gridpost.errors import (
     PeerFault,
 )
 from gridpost.evidence import Signed
-from gridpost.model import Enrolment, Opened, ReadingType
+from gridpost.model import CreatedMeterReadings, Enrolment, Opened, ReadingType
 from gridpost.ports import FormatOptions
 
 Refusal = tuple[type[Exception], ...]
@@ -135,9 +135,16 @@ def content(data: bytes) -> None:
     schemas.validate(payload)
     decoded = messages.decode(payload)
     again = messages.decode(envelope.parse(messages.encode(decoded)))
-    require(again == decoded, "written and read again it is another message")
+    require(_plain(again) == _plain(decoded), "written and read again it is another message")
     one = next(iter(_enrolments().values()))
     check.check(decoded, one.channels, genuine_samples.NOW_UTC_MS, ZoneInfo)
+
+
+def _plain(message: Any) -> Any:
+    """A message for comparison: two blocks of one channel are written as one."""
+    if isinstance(message, CreatedMeterReadings):
+        return message.header, _by_channel(message.readings)
+    return message
 
 
 def cim(data: bytes) -> None:
