@@ -27,7 +27,6 @@ from ..store import SqlStore
 
 LOOK_S = 0.2
 BATCH = 50  # fetches of one job: sealing them takes the writer some 20 ms, and receipts wait no longer than that
-LEAD_MS = 86_400_000  # how long before its not-before a control is given: an IED that calls once a day has it in time
 _ASKED_AT_ONCE = 500  # serials in one question
 _log = Logger()
 T = TypeVar("T")
@@ -163,7 +162,7 @@ class Desk:
             for some in _parts(together, BATCH):
                 pairs = [(ask.serial, ask.after) for ask in some]
                 seal = partial(self._sealed, {ask.serial: ask.certificate for ask in some})
-                future = self._store.fetch(pairs, seal, self._clock(), LEAD_MS)
+                future = self._store.fetch(pairs, seal, self._clock())
                 future.add_done_callback(partial(self._reactor.callFromThread, _tell, some))
 
     def _sealed(self, certificates: Mapping[str, bytes], control: Control) -> bytes:

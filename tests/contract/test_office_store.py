@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,11 @@ from hashlib import sha256
 
 import pytest
 from gridpost.server.store import PartnerKey, create, open_store, page_of, upkeep
+from gridpost.server.store.call_ins import CallIns, call_ins
 
 from gridpost.controls import FINAL, Control, NewControl, Role, State, Step
 from gridpost.errors import AlreadyExists, ConfigInvalid, GrantRefused, Internal, NotFound, SignerUnavailable
-from gridpost.model import Channel, ChannelKey, EndDeviceEvent, Entry, Position, Register, Rows
+from gridpost.model import Block, Channel, ChannelKey, EndDeviceEvent, Entry, Position, Register, Rows
 from gridpost.partners import Grant, Partner, Ways
 from gridpost.requests import Mail
 
@@ -40,10 +42,17 @@ def clock():
     return Ticking()
 
 
-def _sqlite(request):
-    path = request.getfixturevalue("tmp_path") / "gridpost.db"
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """An empty store to copy."""
+    path = tmp_path_factory.mktemp("empty") / "gridpost.db"
     create(path)
     return path
+
+
+def _sqlite(request):
+    target = request.getfixturevalue("tmp_path") / "gridpost.db"
+    return shutil.copy(request.getfixturevalue("empty"), target)
 
 
 @pytest.fixture(params=[_sqlite, lambda request: request.getfixturevalue("postgres_store")], ids=["sqlite", "postgres"])
@@ -697,3 +706,73 @@ def test_final_states_are_those_that_close(store):
         assert store.step(Step(f"0-0-{n}", state, NOW, "x"), {State.WAITING})
     assert store.waiting([f"IED{n}" for n in range(9)]) == {}
     assert set(fetch(store, *(f"IED{n}" for n in range(6))).values()) == {None}
+
+
+# --- what the reader of controls and persons ask for -----------------------------------------------------------------
+
+
+def test_controls_are_found_by_the_entries_that_asked_for_them(store):
+    for serial in ("IED1", "IED2"):
+        enrol(store, serial, f"UP-{serial}", f"M-{serial}")
+    ask(store, wanted(), wanted("IED2", "t1"), message_id="m1")
+    ask(store, wanted(tracking="t2"), message_id="m2")
+    ask(store, wanted(tracking="t3"), message_id="m3")
+    found = store.controls_of([Position(0, 2), Position(0, 0), Position(0, 0), Position(0, 9)])
+    assert [one.control.mrid for one in found] == ["0-0-0", "0-0-1", "0-2-0"]
+    assert store.controls_of([]) == []
+
+
+def test_what_waits_for_anybody_and_what_is_overdue(store, clock):
+    enrol(store, "IED1")
+    assert not store.any_waiting()
+    far = NOW + 2 * DAY
+    later = wanted(tracking="later", not_before_utc_ms=far + 10, expires_utc_ms=far + 20)
+    ask(store, wanted(tracking="held", state=State.HELD, expires_utc_ms=NOW + 5), later)
+    assert not store.any_waiting(), "one is held, the other is given a day before its time"
+    clock.now = far - DAY + 10
+    assert store.any_waiting()
+    assert [one.control.tracking_id for one in store.overdue(NOW + 4)] == []
+    assert [one.control.tracking_id for one in store.overdue(NOW + 5)] == ["held"]
+    assert [one.control.tracking_id for one in store.overdue(far + 20)] == ["held", "later"]
+    clock.now = far + 20
+    assert not store.any_waiting(), "expired"
+    store.expire(far + 20).result(30)
+    assert store.overdue(far + 20) == []
+
+
+def test_a_person_tells_of_what_went_on_and_of_nothing_else(store):
+    enrol(store, "IED1")
+    store.add_partner(UTILITY)
+    ask(store, wanted(state=State.HELD), wanted(tracking="t2"))
+    steps = [Step(f"0-0-{line}", State.WAITING, NOW, "Ann") for line in (0, 1)]
+    mails = [Mail("U1", "step-waiting", "EndDeviceEvents", b"<x/>", f"t{line}", 0, 0, line) for line in (0, 1)]
+    assert store.tell(steps, {State.HELD}, mails) == steps[:1], "the other one waited already"
+    assert [(mail.number, mail.line) for mail in store.peek("U1", 9)] == [(1, 0)]
+    with pytest.raises(NotFound):
+        store.tell([Step("0-0-1", State.HELD, NOW, "Ann")], {State.WAITING}, [mails[1]._replace(partner="U9")])
+    assert store.control("0-0-1").state is State.WAITING, "without its mail nothing is done"
+
+
+def test_an_ieds_habits_are_known_by_its_rows(store):
+    enrol(store, "IED1")
+    (channel,) = store.channels("IED1")
+    assert call_ins(store, "IED1", NOW // 1000) == CallIns()
+    for number, (value, transport) in enumerate((("1.5", "http"), ("2", "mail"), ("2.5", "http"))):
+        end = NOW // 900_000 * 900 + 900 * number
+        block = Block(channel.id, 900, (end,), (value,), ((),))
+        entry = Entry(
+            "IED1",
+            f"r{number}",
+            "MeterReadings",
+            transport,
+            sha256(value.encode()).digest(),
+            NOW + number,
+            None,
+            "",
+            b"x",
+        )
+        store.record(entry, Rows((block,)), lambda *_: b"r").result(30)
+    found = call_ins(store, "IED1", NOW // 1000)
+    assert [created for _, created in found.calls] == [NOW + 2, NOW], "not what came by mail"
+    assert found.power_kw == 10, "2.5 kWh in a quarter of an hour"
+    assert call_ins(store, "IED9", NOW // 1000) == CallIns()
