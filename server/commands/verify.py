@@ -174,7 +174,7 @@ def _message(name: str, message: Message, signed: Signed) -> Verdict:
     header, sealed_at = message.header, format_utc_ms(signed.created_utc_ms)
     states = {"message_id": header.message_id, "sender": header.source, "signer": signed.signer, "sealed_at": sealed_at}
     other = Item(SourceMismatch.code, f"Source {header.source} was signed by {signed.signer}")
-    return Verdict(name, "message", states, (other,) if header.source != signed.signer else ())
+    return Verdict(name, "message", states, (other,) if signed.signer not in ("", header.source) else ())
 
 
 def _head(head: TreeHead) -> dict[str, Any]:

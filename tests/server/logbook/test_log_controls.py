@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 from cryptography import x509
-from gridpost.server.commands.verify import IndependentAuthority
+from gridpost.server.commands.verify import IndependentAuthority, verify
 from gridpost.server.identity import pem_of
 from gridpost.server.log_walk import read_exhibit
 
 from gridpost import control_messages, exchange, proof, testing
 from gridpost.controls import ACTIONS, Control, NewControl, State, Wanted, mrid_of
-from gridpost.model import Entry, Header, Receipt, Rows
+from gridpost.model import Entry, Header, Position, Receipt, Rows
 from gridpost.office_messages import reply_to
 from gridpost.partners import Partner, Role
 
@@ -88,8 +88,10 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", [0, 1])
-@pytest.mark.parametrize("column", CHANGES)
+@pytest.mark.parametrize(
+    ("column", "line"),
+    [*((column, 0) for column in CHANGES), *((column, 1) for column in ("target", "group_name", "state"))],
+)
 def test_a_changed_column_of_a_control_is_found(copied, column, line):
     copied.sql(f"UPDATE control SET {column} = ? WHERE seq = 0 AND line = ?", CHANGES[column], line)
     found = {(one.code, one.path) for one in copied.check().findings}
@@ -136,6 +138,16 @@ def test_a_proof_of_commands_is_checked_with_the_offices_certificate(desk):
         kept = proof._exhibit(proof._read(line))
         found = proof.examine(kept, IndependentAuthority(pem)).items
         assert {item.code for item in found} == codes, found
+
+
+def test_an_offices_message_is_verified_by_its_certificate(desk, tmp_path):
+    office, signer = desk
+    message = tmp_path / "message.xml"
+    message.write_bytes(office.store.evidence(Position(0, 0)))
+    pem = pem_of(x509.load_der_x509_certificate(signer.certificate))
+    held = verify(message, [pem_of(office.ca.certificate), pem], lambda _count: None)
+    assert (held.items, held.states["sender"]) == ((), "U1")
+    assert verify(message, [pem_of(office.ca.certificate)], lambda _count: None).items != ()
 
 
 def test_an_answer_that_tells_controls_is_a_receipt_too(desk):
