@@ -172,6 +172,8 @@ class Follower:
         senders = {header.sender for header in headers if rows.of(header.position) != Rows([], [], [])}
         of_sender: dict[str, Sequence[Channel]] = {one: self._store.channels(one) for one in sorted(senders)}
         channels = {channel.id: channel for theirs in of_sender.values() for channel in theirs}
+        if any(row.channel_id not in channels for row in rows.blocks):  # the bus's own entries speak for any channel
+            channels |= {channel.id: channel for channel in self._store.channels()}
         grants: dict[str, list[Grant]] = {}
         for grant in self._store.grants_on(sorted({one.key.usage_point for one in channels.values()})):
             grants.setdefault(grant.usage_point, []).append(grant)

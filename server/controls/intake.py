@@ -26,6 +26,7 @@ from .clocks import Call, Timed, offset_ms, too_near
 from .policy import First, Load, Sum
 
 T = TypeVar("T")
+Aside = Callable[[Callable[[], tuple[NewControl, ...]]], Awaitable[tuple[NewControl, ...]]]
 MOST = 10_000  # controls of one request, groups counted by their IEDs: what one transaction may hold up others
 _LOOKED_AT = 1000  # of an issuer's open controls, those that a new timed one is held against
 
@@ -58,10 +59,24 @@ class Intake:
     """`admit`, and the settings and store it asks."""
 
     def __init__(
-        self, store: SqlStore, commands: Commands, clock: Clock, recorded: Callable[[], None] | None = None
+        self,
+        store: SqlStore,
+        commands: Commands,
+        clock: Clock,
+        recorded: Callable[[], None] | None = None,
+        aside: Aside | None = None,
     ) -> None:
-        """All live as long as the bus; `recorded` hears when something may have begun to wait (`Desk.wake`)."""
-        self._store, self._commands, self._clock, self._recorded = store, commands, clock, recorded
+        """All live as long as the bus.
+
+        Args:
+            store: the log; the process serves it.
+            commands: the settings.
+            clock: UTC milliseconds.
+            recorded: hears when something may have begun to wait (`Desk.wake`).
+            aside: runs what asks much of the store off the reactor; None: it is asked in place.
+        """
+        self._store, self._commands, self._clock = store, commands, clock
+        self._recorded, self._aside = recorded, aside
         self._turn = DeferredLock()
 
     def targets(self, issuer: Partner, wanted: Wanted) -> tuple[str, ...]:
@@ -78,7 +93,7 @@ class Intake:
         """
         await self._turn.acquire()
         try:
-            answer = await record(self.judged(asked))
+            answer = await record(await self._aside(lambda: self.judged(asked)) if self._aside else self.judged(asked))
             if self._recorded is not None:
                 self._recorded()
             return answer

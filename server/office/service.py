@@ -96,7 +96,7 @@ def _handlers(parts: Parts, entries: Entries) -> Mapping[str, Handler]:
     """One line an operation of `soap.OPERATIONS`."""
     bus_id, most, looking = parts.config.bus.id, parts.config.office.page, parts.looking
     rights = Rights(looking)
-    intake = Intake(parts.store, parts.config.commands, parts.clock, parts.recorded)
+    intake = Intake(parts.store, parts.config.commands, parts.clock, parts.recorded, parts.aside)
     controls = ControlsDesk(bus_id, parts.store, rights, intake, entries, most, parts.aside)
     config = MeterConfigDesk(bus_id, parts.store, rights, entries, most, parts.aside)
     mailbox = MailboxDesk(bus_id, looking, most)
