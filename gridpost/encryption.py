@@ -348,7 +348,7 @@ def decrypt(encrypted: Encrypted, key: PrivateKey) -> bytes:
 
 
 def _unwrapped(wrapped: WrappedKey | None, key: PrivateKey) -> bytes:
-    if wrapped is None or isinstance(key, rsa.RSAPrivateKey) != (not wrapped.point):
+    if wrapped is None:
         raise ValueError
     if isinstance(key, rsa.RSAPrivateKey):
         content_key = key.decrypt(wrapped.octets, _OAEP)

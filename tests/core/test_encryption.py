@@ -2,9 +2,11 @@
 
 import base64
 import copy
+import re
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from encrypting import (
     CUSTOMER,
     EPHEMERAL,
@@ -194,8 +196,12 @@ def test_a_wrapped_key_of_the_other_method_under_our_name_does_not_open():
 
 def test_a_key_of_128_bits_is_not_taken_for_the_256_that_are_stated():
     element = sealed([reader(CUSTOMER)])
-    short = CUSTOMER.public_key().encrypt(bytes(16), encryption._OAEP)
-    element.find(f".//{X}EncryptedKey//{X}CipherValue").text = base64.b64encode(short).decode()
+    short, nonce = bytes(16), bytes(12)
+    for path, octets in (
+        (f".//{X}EncryptedKey//{X}CipherValue", CUSTOMER.public_key().encrypt(short, encryption._OAEP)),
+        (f"{X}CipherData/{X}CipherValue", nonce + AESGCM(short).encrypt(nonce, CONTENT, None)),
+    ):
+        element.find(path).text = base64.b64encode(octets).decode()
     with pytest.raises(NotDecryptable):
         opens(element, CUSTOMER)
 
@@ -231,7 +237,9 @@ SHAPES = {
     "other-agreement": lambda text: text.replace("ECDH-ES", "dh-es"),
     "other-derivation": lambda text: text.replace("#ConcatKDF", "#pbkdf2"),
     "other-curve": lambda text: text.replace("1.2.840.10045.3.1.7", "1.3.132.0.34"),
-    "other-digest": lambda text: text.replace(f'"{ns.SHA256}"', f'"{ns.SHA512}"'),
+    "other-digest-of-the-derivation": lambda text: text.replace(f'"{ns.SHA256}"', f'"{ns.SHA512}"', 1),
+    "other-digest-of-oaep": lambda text: f'"{ns.SHA512}"'.join(text.rsplit(f'"{ns.SHA256}"', 1)),
+    "wrapped-key-cut": lambda text: re.sub("<CipherValue>[^<]*", "<CipherValue>AAAA", text, count=1),
     "padding-bits": lambda text: text.replace('PartyUInfo="00', 'PartyUInfo="04'),
     "half-an-octet": lambda text: text.replace('PartyUInfo="00', 'PartyUInfo="000'),
     "supplementary-info": lambda text: text.replace("PartyUInfo", "SuppPubInfo"),
