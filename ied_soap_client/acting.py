@@ -163,6 +163,8 @@ class Acting:
         """Read the registers a billing reset will reset; return when to try again, 0 when it is done."""
         try:
             rows = await self.can.photograph()
+            if not rows:  # no channel is measured now: nothing stored is no snapshot
+                raise MeterUnreachable("no register can be read now")
         except MeterUnreachable as error:
             self.around.say("snapshot-failed", control=control.mrid, reason=error.reason)
             return self.around.now_ms() + int(RETRY_S * 1000)
@@ -190,6 +192,8 @@ class Acting:
         deed = output.act if output else self.can.deeds[control.action]
         try:
             told = await deed(control)
+        except StoreUnavailable as error:  # of what the device does by itself; an output needs no spool
+            told = Told("failed", error.reason)
         except asyncio.CancelledError:
             self._close(control, Told("unknown", "this device was stopped while it acted"))
             raise

@@ -58,6 +58,8 @@ class Deeds:
             return Told("failed", "no freshly sealed answer told the time")
         offset = timekeeping.agreed(sealed, await self._ntp_offset())
         self.set_clock(offset.ms)
+        if self.fetcher.spool.clock_offset_ms() != offset.ms:
+            return Told("failed", "the disk did not take how far this clock is off")
         return Told("done", f"this clock is {-offset.ms} ms off, to within {offset.within_ms} ms; allowed for from now")
 
     async def _sealed_offset(self) -> Offset | None:

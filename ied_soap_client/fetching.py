@@ -29,6 +29,7 @@ from .timekeeping import Offset
 from .transport import HttpAnswer, Transport
 
 ACTION = "http://iec.ch/TC57/2011/GetEndDeviceControls/GetEndDeviceControls"
+CUT_MS = 10_000
 LONGEST_TRIP_MS = 10_000  # a fetch that took longer says too little about the time
 
 
@@ -181,6 +182,8 @@ class Fetching:
         lasted_ms = self.machine.steady_ms() - now_ms
         if held.got is Got.NOTHING and not self.summons.is_set() and lasted_ms < 1000:
             return Fetched(Got.UNANSWERED, "the bus does not hold a fetch open")  # or it would be asked without end
+        if lasted_ms >= CUT_MS:  # something between closes what is quiet for long: no reason to come ever more rarely
+            self._failures = 0
         return held
 
     @property

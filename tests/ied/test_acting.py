@@ -26,7 +26,7 @@ from gridpost.model import ChannelKey, Counts, Position, Receipt
 ControlBook = control_book.ControlBook
 NOW = 1_772_323_200_000
 SHED = Control("0-9-0", "grid-co", "utility", "t-1", "shed", "IED-7", "relay", counter=1)
-OBEYS = frozenset(Obeyed("grid-co", "utility", action) for action in ("shed", "restore", "billing-reset"))
+OBEYS = frozenset(Obeyed("grid-co", "utility", action) for action in ("shed", "billing-reset", "time-sync"))
 KEY = ChannelKey("UP1", "M1", "E1", "0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0")
 
 DEVICE = """
@@ -123,7 +123,7 @@ class Device:
 
     def __init__(self, spool):
         self.spool, self.book, self.now_ms, self.acts = spool, ControlBook(spool), NOW, []
-        self.told, self.check, self.rows, self.ids = Told("done", "it was done"), "", [], iter(range(1000))
+        self.told, self.wrong, self.rows, self.ids = Told("done", "it was done"), "", None, iter(range(1000))
         abilities = Abilities("IED-7", OBEYS, {"relay": self}, {}, True, self.photograph)
         around = Around(lambda: self.now_ms, lambda: f"id-{next(self.ids)}", asyncio.sleep, lambda: None, self.say)
         self.acting = Acting(self.book, abilities, around)
@@ -137,7 +137,7 @@ class Device:
         return self.wrong
 
     async def photograph(self):
-        if not self.rows:
+        if self.rows is None:
             raise MeterUnreachable("silent")
         return self.rows
 
@@ -158,10 +158,7 @@ class Device:
 @pytest.fixture
 def device(tmp_path):
     with contextlib.closing(Spool(tmp_path / "spool.db", keep_days=40)) as spool:
-        made = Device(spool)
-        made.wrong = ""
-        made.check = type(made).check.__get__(made)
-        yield made
+        yield Device(spool)
 
 
 def test_what_comes_again_is_known_and_a_second_command_under_a_seen_counter_is_refused(device):
@@ -241,6 +238,20 @@ def test_stopped_while_it_acts_it_does_not_know(device):
     assert device.outcomes() == [("0-9-0", "unknown")]
 
 
+def test_what_the_device_does_by_itself_fails_when_its_disk_does_and_is_not_tried_again(device):
+    tried = []
+
+    async def sync(control):
+        tried.append(control.mrid)
+        raise StoreUnavailable("full")
+
+    device.acting.can.deeds["time-sync"] = sync
+    device.take(SHED._replace(action="time-sync", output=""))
+    device.work()
+    device.work()
+    assert (tried, device.outcomes()) == (["0-9-0"], [("0-9-0", "failed")])
+
+
 def push(spool) -> list[str]:
     """Send everything as if the bus receipted it; return the nouns."""
     outgoing, nouns = Outgoing(spool), []
@@ -256,6 +267,9 @@ def push(spool) -> list[str]:
 def test_a_billing_reset_happens_after_the_receipt_of_its_snapshot_and_not_before(device):
     device.take(SHED._replace(action="billing-reset"))
     assert device.work() > 0, "the meter is silent: it will be asked again"
+    device.rows = []
+    assert device.work() > 0, "nothing read is no snapshot"
+    assert device.work() > 0
     assert device.acts == []
     device.rows = [Row(KEY, 0, NOW // 1000, "1234.5", ())]
     device.spool.record(Batch(rows=[Row(KEY, 0, NOW // 1000 - 900, "1230", ())]))
