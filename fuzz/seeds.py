@@ -21,11 +21,25 @@ from gridpost.adapters.nem12 import Nem12Adapter
 from gridpost.ied_soap_client import config as ied_config
 from gridpost.server import config as bus_config
 
-from gridpost import answers, enrolment, errors, exchange, heads, messages, proof, tabular, testing
+from gridpost import (
+    answers,
+    control_messages,
+    enrolment,
+    errors,
+    exchange,
+    heads,
+    messages,
+    proof,
+    requests,
+    tabular,
+    testing,
+)
+from gridpost.controls import Control, Wanted
 from gridpost.evidence import Exhibit
 from gridpost.leaf import EntryRows, HeaderRow, LeafParts
-from gridpost.model import Counts, Position, Readings, Receipt, Reference, Refusal
+from gridpost.model import Counts, Header, Message, Position, Readings, Receipt, Reference, Refusal
 from gridpost.ports import FormatOptions
+from gridpost.requests import MeterConfig, Query
 
 NOW = genuine_samples.NOW_UTC_MS
 
@@ -35,7 +49,38 @@ def _messages() -> list[bytes]:
 
 
 def _payloads() -> list[bytes]:
-    return [messages.encode(one) for name, one in genuine_samples.contents().items() if name != "day"]
+    made = [messages.encode(one) for name, one in genuine_samples.contents().items() if name != "day"]
+    return made + [messages.encode(one) for one in _asked()]
+
+
+def _asked() -> list[Message]:
+    """One request of each kind."""
+
+    def head(verb: str, noun: str) -> Header:
+        return Header(verb, noun, NOW, "acme", "m-1")
+
+    wanted = (
+        Wanted("s-1", "reduce", ("IED1", "IED2"), "north", "boiler", "12.5", "kW", NOW, NOW + 1, NOW, 1, "<why>"),
+    )
+    query = Query(("UP-1",), ("M1",), (testing.FORWARD_KWH_15MIN,), 1, NOW // 1000, "0:7,1:2", "p2", 5, ("E1",))
+    meters = (MeterConfig("M1", "UP-1", "IED1", (testing.channel(1),)),)
+    return [
+        requests.GetEndDeviceControls(head("get", "EndDeviceControls"), 6, 300, ("s-1",), ("held",), 5, "p2"),
+        requests.CreateEndDeviceControls(head("create", "EndDeviceControls"), wanted),
+        requests.CancelEndDeviceControls(head("cancel", "EndDeviceControls"), ("s-1",)),
+        requests.GetMeterReadings(head("get", "MeterReadings"), query),
+        requests.CreateMeterConfig(head("create", "MeterConfig"), meters),
+        requests.DequeueMailbox(head("delete", "Mailbox"), 17),
+    ]
+
+
+def _controls() -> list[bytes]:
+    one = Control("0-41-2", "acme", "utility", "s-1", "shed", "IED1", "boiler", not_before_utc_ms=NOW, counter=7)
+    other = one._replace(value="12.50", unit="kW", expires_utc_ms=NOW, need_by_utc_ms=NOW, data=(("step", "2"),))
+    return [
+        *(control_messages.encode_control(control, "bus", NOW) for control in (one, other)),
+        control_messages.encode_no_control("m-1", "bus", NOW),
+    ]
 
 
 def _answer_contents() -> list[bytes]:
@@ -176,6 +221,8 @@ _MAKERS: Mapping[str, Callable[[], list[bytes]]] = {
     "tree-head": _heads, "proof-file": _proofs, "enrolment-code": _codes, "est-certificates": _est,
     "certification-request": _requests, "mdef": _mdef, "nem12": _nem12, "csv-readings": _csv, "csv-channels": _channels,
     "csv-sites": _sites, "toml": _toml, "number-or-time": _numbers, "http": _http,
+    "control": lambda: [exchange.seal(one, genuine_samples.people().bus, NOW) for one in _controls()],
+    "control-content": _controls,
     "cim": lambda: [messages.encode_meter_readings(_readings())],
 }  # fmt: skip
 

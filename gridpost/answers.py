@@ -11,7 +11,7 @@ import base64
 from collections.abc import Sequence
 
 from . import ns, schemas, units
-from .encoding import encode_header, text_of
+from .encoding import encode_header, octets, text_of
 from .envelope import Element, base64_octets
 from .errors import AnswerUntrusted, EnvelopeShape, GridpostError, SchemaInvalid
 from .model import Counts, Header, Position, Receipt, Reference, Refusal
@@ -19,7 +19,14 @@ from .model import Counts, Header, Position, Receipt, Reference, Refusal
 _R = f"{{{ns.RECEIPT}}}"
 _F = f"{{{ns.REFUSAL}}}"
 _H = f"{{{ns.MESSAGE}}}"
-_MESSAGE_SPACES = {"MeterReadings": ns.METER_READINGS_MESSAGE, "EndDeviceEvents": ns.END_DEVICE_EVENTS_MESSAGE}
+_MESSAGE_SPACES = {
+    "MeterReadings": ns.METER_READINGS_MESSAGE,
+    "EndDeviceEvents": ns.END_DEVICE_EVENTS_MESSAGE,
+    "EndDeviceControls": ns.END_DEVICE_CONTROLS_MESSAGE,
+    "MeterConfig": ns.METER_CONFIG_MESSAGE,
+    "Mailbox": ns.MAILBOX,
+    "EncryptedReadings": ns.ENCRYPTED_READINGS,
+}
 _RESPONSES = {ns.q(space, f"{noun}ResponseMessage") for noun, space in _MESSAGE_SPACES.items()}
 _FAULT_MESSAGES = {ns.q(space, f"{noun}FaultMessage") for noun, space in _MESSAGE_SPACES.items()}
 
@@ -33,15 +40,29 @@ def encode_receipt(receipt: Receipt, noun: str, source: str) -> bytes:
         source: the bus's id.
     """
     header = Header("reply", noun, receipt.recorded_at_utc_ms, source, correlation_id=receipt.message_id)
-    name = f"{noun}ResponseMessage"
-    return (
-        f'<{name} xmlns="{_MESSAGE_SPACES[noun]}">{encode_header(header)}'
+    return encode_reply(header, encode_receipt_element(receipt))
+
+
+def encode_reply(header: Header, content: str) -> bytes:
+    """Return ``<Noun>ResponseMessage`` with Reply OK, in canonical form.
+
+    Args:
+        header: Verb reply, and the noun of what is answered.
+        content: what its Payload holds, canonical; empty: it has none.
+
+    Raises:
+        CannotRepresent: a text holds a character that XML cannot.
+    """
+    name = f"{header.noun}ResponseMessage"
+    return octets(
+        f'<{name} xmlns="{_MESSAGE_SPACES[header.noun]}">{encode_header(header)}'
         f'<Reply><Result xmlns="{ns.MESSAGE}">OK</Result></Reply>'
-        f"<Payload>{_encode_receipt(receipt)}</Payload></{name}>"
-    ).encode()
+        f"{f'<Payload>{content}</Payload>' if content else ''}</{name}>"
+    )
 
 
-def _encode_receipt(receipt: Receipt) -> str:
+def encode_receipt_element(receipt: Receipt) -> str:
+    """Return a Receipt in canonical form, for the Payload of an answer."""
     references = "".join(
         f"<Reference><uri>{text_of(uri)}</uri><transform>{transform}</transform><prefixList>{text_of(prefixes)}"
         f"</prefixList><digestAlgorithm>{algorithm}</digestAlgorithm><digestValue>{digest}</digestValue></Reference>"

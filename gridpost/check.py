@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from . import exchange
+from .encrypted_readings import CreatedEncryptedReadings
 from .errors import (
     CertificateNotAccepted,
     FileInvalid,
@@ -21,11 +22,13 @@ from .errors import (
     MessageStale,
     ReadingInFuture,
     ReadingsRefused,
+    UnknownOperation,
 )
 from .model import (
     Block,
     Channel,
     ChannelKey,
+    CreatedEndDeviceEvents,
     CreatedMeterReadings,
     EndDeviceEvent,
     Enrolment,
@@ -90,6 +93,7 @@ def check(message: Message, channels: Sequence[Channel], now_utc_ms: int, zone_o
 
     Raises:
         ReadingInFuture: the only fault is an interval, register reading or event more than 60 s ahead of us.
+        UnknownOperation: it is no push.
         ReadingsRefused: unknown or ambiguous channel, not assigned at the interval's end, off its grid; itemised.
     """
     checking = _Checking(_by_names(channels), now_utc_ms, zone_of)
@@ -97,8 +101,12 @@ def check(message: Message, channels: Sequence[Channel], now_utc_ms: int, zone_o
         blocks = [row for block in message.readings.blocks for row in checking.block(block)]
         registers = [row for register in message.readings.registers for row in checking.register(register)]
         rows = Rows(tuple(blocks), tuple(registers))
-    else:
+    elif isinstance(message, CreatedEndDeviceEvents):
         rows = Rows(events=tuple(event for event in message.events if checking.event(event)))
+    elif isinstance(message, CreatedEncryptedReadings):
+        rows = Rows()  # nothing that the bus can read: the entry itself is what is kept
+    else:
+        raise UnknownOperation(detail=f"{type(message).__name__} is no push")
     checking.refuse()
     return rows
 

@@ -12,11 +12,15 @@ from typing import NamedTuple
 RE_ENROL = "re-enrol"
 # Right -> what a key with it may do. A key without a list has all of them, those to come included.
 RIGHTS: Mapping[str, str] = {
-    "readings": "send MeterReadings",
+    "readings": "send MeterReadings, encrypted or not",
     "events": "send EndDeviceEvents",
     RE_ENROL: "get a certificate for its next key",
 }
-RIGHT_OF_NOUN: Mapping[str, str] = {"MeterReadings": "readings", "EndDeviceEvents": "events"}
+RIGHT_OF_NOUN: Mapping[str, str] = {
+    "MeterReadings": "readings",
+    "EncryptedReadings": "readings",
+    "EndDeviceEvents": "events",
+}
 
 
 class Conditions(NamedTuple):

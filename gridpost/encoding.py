@@ -14,11 +14,11 @@ from itertools import groupby
 from . import ns, units
 from .errors import CannotRepresent
 from .model import (
+    Created,
     CreatedMeterReadings,
     EndDeviceEvent,
     Header,
     IntervalBlock,
-    Message,
     Qualities,
     Readings,
     RegisterReading,
@@ -28,8 +28,8 @@ from .model import (
 _UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def encode(message: Message) -> bytes:
-    """Return a message as the Body's child, in exclusive canonical form, UTF-8.
+def encode(message: Created) -> bytes:
+    """Return a push as the Body's child, in exclusive canonical form, UTF-8.
 
     Raises:
         CannotRepresent: a text holds a character that XML cannot, such as a control character.
@@ -37,12 +37,17 @@ def encode(message: Message) -> bytes:
     if isinstance(message, CreatedMeterReadings):
         namespace, content = ns.METER_READINGS_MESSAGE, encode_readings(message.readings)
     else:
-        namespace, content = ns.END_DEVICE_EVENTS_MESSAGE, _encode_events(message.events)
+        namespace, content = ns.END_DEVICE_EVENTS_MESSAGE, encode_events(message.events)
     name = f"Created{message.header.noun}"
-    return _octets(f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>')
+    return octets(f'<{name} xmlns="{namespace}">{encode_header(message.header)}<Payload>{content}</Payload></{name}>')
 
 
-def _octets(text: str) -> bytes:
+def octets(text: str) -> bytes:
+    """Return what was put together as UTF-8.
+
+    Raises:
+        CannotRepresent: it holds a character that XML 1.0 has no way to write.
+    """
     found = _UNSAYABLE.search(text)
     if found:
         raise CannotRepresent(f"the character {found[0]!r} has no place in XML, at {text[: found.start()][-40:]!r}")
@@ -131,7 +136,8 @@ def _encode_qualities(qualities: Qualities) -> str:
     )
 
 
-def _encode_events(events: Iterable[EndDeviceEvent]) -> str:
+def encode_events(events: Iterable[EndDeviceEvent]) -> str:
+    """Return an EndDeviceEvents element in canonical form."""
     encoded = "".join(_encode_event(event) for event in events)
     return f'<EndDeviceEvents xmlns="{ns.END_DEVICE_EVENTS}">{encoded}</EndDeviceEvents>'
 
@@ -169,4 +175,4 @@ def encode_meter_readings(readings: Readings) -> bytes:
     Raises:
         CannotRepresent: as `encode`.
     """
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + _octets(encode_readings(readings)) + b"\n"
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + octets(encode_readings(readings)) + b"\n"

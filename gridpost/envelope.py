@@ -104,12 +104,12 @@ class Envelope:
     @property
     def claimed_source(self) -> str:
         """Header/Source, for logs only."""
-        return _claim(self.payload, "Source")
+        return claim(self.payload, "Source")
 
     @property
     def claimed_message_id(self) -> str:
         """Header/MessageID, for logs only."""
-        return _claim(self.payload, "MessageID")
+        return claim(self.payload, "MessageID")
 
 
 _BOM = b"\xef\xbb\xbf"
@@ -118,10 +118,11 @@ _DECLARATION = re.compile(
     rb"(?:\s+standalone\s*=\s*(?:'(?:yes|no)'|\"(?:yes|no)\"))?\s*\?>",
     re.IGNORECASE,
 )
-_SECURITY = ns.q(ns.WSSE, "Security")
+HEADER, BODY = ns.q(ns.SOAP11, "Header"), ns.q(ns.SOAP11, "Body")
+SECURITY = ns.q(ns.WSSE, "Security")
 _TIMESTAMP = ns.q(ns.WSU, "Timestamp")
 _TOKEN = ns.q(ns.WSSE, "BinarySecurityToken")
-_SIGNATURE = ns.q(ns.DS, "Signature")
+SIGNATURE = ns.q(ns.DS, "Signature")
 WSU_ID = ns.q(ns.WSU, "Id")
 _MUST_UNDERSTAND = ns.q(ns.SOAP11, "mustUnderstand")
 _ACTOR = ns.q(ns.SOAP11, "actor")
@@ -158,17 +159,21 @@ def shape(raw: bytes, limits: Limits = DEVICE_LIMITS) -> Envelope:
     Raises:
         PeerFault: any leaf of the first group in errors.py but SignatureInvalid and ActionMismatch.
     """
-    root = parse(raw, limits)
+    return shape_of(parse(raw, limits), raw)
+
+
+def shape_of(root: Element, raw: bytes) -> Envelope:
+    """Hold a message that `parse` made of `raw` against the one shape; raises as `shape`."""
     if root.tag != ns.q(ns.SOAP11, "Envelope"):
         raise VersionMismatch(detail=f"root {root.tag[:200]}")
-    _refuse_soap_attributes(root)
-    header, body = _exactly(root, [ns.q(ns.SOAP11, "Header"), ns.q(ns.SOAP11, "Body")])
+    refuse_soap_attributes(root)
+    header, body = _exactly(root, [HEADER, BODY])
     security = _security_of(header)
-    timestamp, token, signature = _in_any_order(security, [_TIMESTAMP, _TOKEN, _SIGNATURE])
+    timestamp, token, signature = _in_any_order(security, [_TIMESTAMP, _TOKEN, SIGNATURE])
     if list(body.attrib) != [WSU_ID]:
         raise EnvelopeShape(detail="Body's attributes are not exactly wsu:Id")
-    (payload,) = _children(body, 1)
-    _refuse_twin_ids(root)
+    (payload,) = children_of(body, 1)
+    refuse_twin_ids(root)
     certificate = base64_octets(token.text)
     return Envelope(
         raw=raw,
@@ -310,20 +315,21 @@ def _declares_more(root: Element, limit: int) -> bool:
     return any(count > limit for count in accumulate(1 if event == "start-ns" else -1 for event, _ in events))
 
 
-def _refuse_soap_attributes(root: Element) -> None:
+def refuse_soap_attributes(root: Element) -> None:
+    """Refuse SOAP attributes where they mean nothing."""
     if any(name.startswith(f"{{{ns.SOAP11}}}") for name in root.attrib):
         raise EnvelopeShape(detail="SOAP attribute on Envelope")
 
 
 def _security_of(header: Element) -> Element:
     security = None
-    for child in _children(header):
-        if child.tag == _SECURITY:
+    for child in children_of(header):
+        if child.tag == SECURITY:
             if security is not None:
                 raise EnvelopeShape(detail="two Security headers")
             security = child
-        elif child.get(_MUST_UNDERSTAND, "0").strip() not in ("0", "false"):
-            raise MustUnderstand(detail=child.tag[:200])
+        else:
+            refuse_must_understand(child)
     if security is None:
         raise EnvelopeShape(detail="no Security header")
     if security.get(_MUST_UNDERSTAND) != "1" or _ACTOR in security.attrib:
@@ -331,22 +337,28 @@ def _security_of(header: Element) -> Element:
     return security
 
 
+def refuse_must_understand(header: Element) -> None:
+    """Refuse a header that insists on being understood."""
+    if header.get(_MUST_UNDERSTAND, "0").strip() not in ("0", "false"):
+        raise MustUnderstand(detail=header.tag[:200])
+
+
 def _exactly(parent: Element, tags: Sequence[str]) -> list[Element]:
-    children = _children(parent)
+    children = children_of(parent)
     if [child.tag for child in children] != list(tags):
         raise EnvelopeShape(detail=f"children of {parent.tag}")
     return children
 
 
 def _in_any_order(parent: Element, tags: Sequence[str]) -> list[Element]:
-    children = _children(parent, len(tags))
+    children = children_of(parent, len(tags))
     by_tag = {child.tag: child for child in children}
     if set(by_tag) != set(tags):
         raise EnvelopeShape(detail=f"children of {parent.tag}")
     return [by_tag[tag] for tag in tags]
 
 
-def _children(parent: Element, count: int | None = None) -> list[Element]:
+def children_of(parent: Element, count: int | None = None) -> list[Element]:
     """The element children; text between them must be white space (comments were refused on the bytes)."""
     children = list(parent)
     texts = [parent.text, *(child.tail for child in children)]
@@ -357,13 +369,14 @@ def _children(parent: Element, count: int | None = None) -> list[Element]:
     return children
 
 
-def _refuse_twin_ids(root: Element) -> None:
+def refuse_twin_ids(root: Element) -> None:
+    """Refuse one Id twice, whatever its spelling."""
     ids = _ids(root)
     if len(ids) != len(set(ids)):
         raise EnvelopeShape(detail="one Id twice")
 
 
-def _claim(payload: Element, local: str) -> str:
+def claim(payload: Element, local: str) -> str:
     """What the sender says of itself, printable and short: for the audit log only."""
     text = payload.findtext(f"{{*}}Header/{{*}}{local}") or ""
     return "".join(character for character in text.strip()[:64] if " " < character <= "~")

@@ -124,6 +124,12 @@ class ActionMismatch(PeerFault):
     code = "action-mismatch"
 
 
+class NotAuthenticated(PeerFault):
+    """The sender is not known here, or did not prove itself as its entry asks. Check certificate, password and clock."""
+
+    code = "not-authenticated"
+
+
 # --- after the signature is checked: a signed refusal ----------------------------------------------------------------
 
 
@@ -217,7 +223,40 @@ class ReadingsRefused(PeerFault):
     code = "readings-refused"
 
 
+# --- offices -------------------------------------------------------------------------------------------------------
+
+
+class NotGranted(PeerFault):
+    """This partner may not do or see that, or it does not exist: its role, or a grant for the place, kind or period."""
+
+    code = "not-granted"
+
+
+class ReplyAddressRefused(PeerFault):
+    """Header/ReplyAddress is not the endpoint on file for this partner. Leave it out, or have the endpoint changed."""
+
+    code = "reply-address-refused"
+
+
+class QueryRefused(PeerFault):
+    """The page, data version, period or limit asked for cannot be used; the reason says which."""
+
+    code = "query-refused"
+
+
 # --- files and command lines -----------------------------------------------------------------------------------------
+
+
+class ControlsRefused(PeerFault):
+    """At least one of the controls asked for cannot be; none was taken. Each finding names its control and the rule."""
+
+    code = "controls-refused"
+
+
+class ControlMoved(PeerFault):
+    """The control is in a state in which this can no longer, or not yet, be done to it; look at its steps."""
+
+    code, retry = "control-moved", NEVER
 
 
 class FileInvalid(PeerFault):
@@ -232,10 +271,22 @@ class CannotRepresent(PeerFault):
     code = "cannot-represent"
 
 
+class NotDecryptable(PeerFault):
+    """What is encrypted cannot be opened with this key: it is another's, or it was changed on the way."""
+
+    code, retry = "not-decryptable", NEVER
+
+
 class ConfigInvalid(PeerFault):
     """The configuration or command line has an unknown key, a missing one, or a value that cannot be used here."""
 
     code = "config-invalid"
+
+
+class PartnerRefused(PeerFault):
+    """A partner's service does not take this message; its findings are listed. Mend the cause and send it again."""
+
+    code = "partner-refused"
 
 
 class NotFound(PeerFault):
@@ -260,6 +311,12 @@ class EnrolmentRefused(PeerFault):
     """The enrolment code is unknown, used up by another key, or its proof does not match the request."""
 
     code, http_status, retry = "enrolment-refused", 403, NEVER
+
+
+class GrantRefused(PeerFault):
+    """What is named is not in the partner's tenant, or no such kind of data exists. Ask whoever runs the bus."""
+
+    code, http_status, retry = "grant-refused", 403, NEVER
 
 
 class AnswerUntrusted(PeerFault):
@@ -287,6 +344,12 @@ class BusUnreachable(OurFault):
     """The bus did not answer: name, network, proxy or certificate. Readings wait in the spool."""
 
     code = "bus-unreachable"
+
+
+class PartnerUnreachable(OurFault):
+    """A partner's service does not answer, or not as its description says. The message is kept and sent again later."""
+
+    code = "partner-unreachable"
 
 
 class MeterUnreachable(OurFault):

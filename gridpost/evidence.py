@@ -15,11 +15,13 @@ from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from . import answers, exchange, leaf, merkle, messages, schemas
+from .controls import Control, Wanted
 from .envelope import Element, canonical
 from .errors import AnswerUntrusted, Item, PeerFault
-from .leaf import BlockRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     ChannelKey,
+    CreatedEndDeviceEvents,
     CreatedMeterReadings,
     EndDeviceEvent,
     Message,
@@ -28,8 +30,12 @@ from .model import (
     Receipt,
     RegisterReading,
 )
+from .requests import ChangeEndDeviceControls, CreateEndDeviceControls, CreateMeterReadings
 from .units import format_utc, format_utc_ms
 
+OFFICE = "office"  # transports of partners' messages begin so
+# What a control and the wish for it have in common.
+_SAID = frozenset(Control._fields) & frozenset(Wanted._fields) - {"mrid", "expires_utc_ms"}
 # What stored text that was damaged raises when it is read.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, struct.error)
 
@@ -39,7 +45,8 @@ class Signed(NamedTuple):
 
     Attributes:
         payload: the Body's one child.
-        signer: whom the certificate names: a device's serial; empty for a bus.
+        signer: whom the certificate names: a device's serial, a partner's id; empty for a bus, and for a partner of
+            whom only the certificate is known.
         created_utc_ms: the Timestamp's Created.
     """
 
@@ -59,7 +66,7 @@ class Authority(Protocol):
         """
 
     def device(self, raw: bytes) -> Signed:
-        """Open what a device sealed.
+        """Open what a device or a partner sealed, or a bus of what a partner sent it without a signature.
 
         Raises:
             PeerFault: it is not.
@@ -171,7 +178,7 @@ class _Examination:
         self._compare(
             "its message",
             ("content_sha256", parts.content_sha256, exchange.content_digest(canonical(signed.payload))),
-            ("sender", parts.sender, signed.signer),
+            ("sender", parts.sender, signed.signer or self._vouched()),
             ("sender", parts.sender, message.header.source),
             ("message_id", parts.message_id, message.header.message_id),
             ("noun", header.noun, message.header.noun),
@@ -181,6 +188,10 @@ class _Examination:
         )
         return message
 
+    def _vouched(self) -> str:
+        """Who sent what no certificate names a sender of: at the office's door the bus itself says so, in the leaf."""
+        return self._kept.parts.sender if self._kept.rows.header.transport.startswith(OFFICE) else ""
+
     def rows(self, message: Message, channels: Mapping[int, ChannelKey] | None) -> None:
         """Each row must stand in the message, with its digits, qualities and channel."""
         said = _Said(message, channels)
@@ -188,6 +199,7 @@ class _Examination:
         judged = [("interval_block", block.line, said.wrong_in_block(block)) for block in rows.blocks]
         judged += [("register_reading", one.line, said.wrong_in_register(one)) for one in rows.registers]
         judged += [("event", event.line, said.wrong_in_event(event)) for event in rows.events]
+        judged += [("control", one.line, said.wrong_in_control(one)) for one in rows.controls]
         for table, line, reason in judged:
             if reason:
                 self._add_row(table, line, reason)
@@ -195,10 +207,13 @@ class _Examination:
     def counts(self, receipt: Receipt) -> None:
         """A row too few or too many, even where nothing else is left to tell."""
         rows = self._kept.rows
-        held = sum(row.values.count(",") + 1 for row in rows.blocks) + len(rows.registers) + len(rows.events)
+        held = sum(row.values.count(",") + 1 for row in rows.blocks)
+        held += len(rows.registers) + len(rows.events) + len(rows.controls)
         counted = receipt.counts.stored + receipt.counts.conflicting
         if held != counted:
-            self._add("rows-changed", f"{held} values and events are on file, its receipt counts {counted}", "rows")
+            self._add(
+                "rows-changed", f"{held} values, events and controls are on file, its receipt counts {counted}", "rows"
+            )
 
     def leaf_hash(self) -> bytes | None:
         """The leaf, and the rows it covers."""
@@ -233,12 +248,13 @@ class _Said:
     """What a message says, for comparison with rows."""
 
     def __init__(self, message: Message, channels: Mapping[int, ChannelKey] | None) -> None:
-        self._channels = channels
+        self._channels, self._message = channels, message
         self._events: Sequence[EndDeviceEvent] = ()
         self._intervals: dict[int, list[tuple[ChannelKey, str | None, Qualities]]] = {}
         self._registers: dict[int, list[RegisterReading]] = {}
-        if not isinstance(message, CreatedMeterReadings):
+        if isinstance(message, CreatedEndDeviceEvents):
             self._events = message.events
+        if not isinstance(message, CreatedMeterReadings):
             return
         for block in message.readings.blocks:
             for end, value, qualities in zip(block.ends_utc, block.values, block.qualities, strict=True):
@@ -286,6 +302,23 @@ class _Said:
             return ""
         return f"event {row.event_type} at {format_utc_ms(row.created_utc_ms)} is not what the message says"
 
+    def wrong_in_control(self, row: ControlRow) -> str:
+        """Return why a control cannot come from the message; empty when it can."""
+        try:
+            one = leaf.parse_control(row, "")
+        except _UNREADABLE as error:
+            return f"its data cannot be read: {error}"
+        message = self._message
+        if isinstance(message, CreateMeterReadings):
+            wanted = one.action == "request-data"  # made of a question: the rest of it is the bus's own
+        elif isinstance(message, CreateEndDeviceControls | ChangeEndDeviceControls):
+            wanted = any(_is_wanted(one, row.group, said) for said in message.wanted)
+        else:
+            wanted = False
+        if wanted and one.issuer == message.header.source:
+            return ""
+        return f"control {one.tracking_id} ({one.action}) for {one.target} is not what the message says"
+
     def _is(self, channel_id: int, said: ChannelKey) -> bool:
         """A message may leave out a stream name that the channel has."""
         if self._channels is None:
@@ -294,6 +327,14 @@ class _Said:
         if key is None or key[:2] != said[:2] or said.stream not in ("", key.stream):
             return False
         return said.reading_type in ("", key.reading_type)
+
+
+def _is_wanted(one: Control, group: str, said: Wanted) -> bool:
+    """A group's IEDs, and the end of what states none, are the bus's to say."""
+    same = all(getattr(one, name) == getattr(said, name) for name in _SAID)
+    aimed = group == said.group and (bool(group) or one.target in said.targets)
+    ends = said.expires_utc_ms in (0, one.expires_utc_ms)
+    return same and aimed and ends and one.tracking_id == said.mrid
 
 
 def _shown(value: object) -> str:

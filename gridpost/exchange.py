@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,9 +18,10 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ObjectIdentifier
 
-from . import answers, heads, messages, recogniser, schemas, units, wssecurity
+from . import answers, control_messages, heads, messages, recogniser, schemas, units, wssecurity
+from .controls import Control
 from .envelope import DEVICE_LIMITS, Envelope, Limits, canonical, shape
-from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch
+from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch, UnknownOperation
 from .heads import TreeHead
 from .model import Enrolment, Message, Opened, Receipt, Refusal
 from .ports import Signer
@@ -98,12 +100,22 @@ def _content(envelope: Envelope, body: bytes) -> bytes:
     return canonical(envelope.payload)
 
 
-def decode(envelope: Sealed, enrolment: Enrolment, authentic: Authentic) -> Opened:
+def decode(
+    envelope: Sealed, enrolment: Enrolment, authentic: Authentic, operations: Container[str] = schemas.DEVICE_ACTIONS
+) -> Opened:
     """The second half of `open_`: what does it say?
+
+    Args:
+        envelope: verified.
+        enrolment: whose it is.
+        authentic: from `verify`.
+        operations: names of the Body's child that this way in takes; the others are unknown to it.
 
     Raises:
         UnknownOperation, SchemaInvalid, HeaderIncomplete, SourceMismatch: see errors.py.
     """
+    if envelope.operation not in operations:
+        raise UnknownOperation(detail=envelope.operation[:200])
     message: Message = envelope.message if isinstance(envelope, Plain) else _decoded(envelope)
     if message.header.source != enrolment.sender:
         raise SourceMismatch(detail=f"Source {message.header.source} signed by {enrolment.sender}")
@@ -119,7 +131,7 @@ def decode(envelope: Sealed, enrolment: Enrolment, authentic: Authentic) -> Open
 
 
 def _decoded(envelope: Envelope) -> Message:
-    messages.kind_of(envelope.payload)
+    messages.kind_of(envelope.payload)  # before the schema engine sees it
     schemas.validate(envelope.payload)
     return messages.decode(envelope.payload)
 
@@ -194,6 +206,51 @@ def open_answer(raw: bytes, trust: Trust) -> Answer:
     if isinstance(content, Receipt):
         return Answer(envelope.certificate, receipt=content)
     return Answer(envelope.certificate, refusal=content)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlAnswer:
+    """A verified answer to a fetch of a control, and the bus certificate to pin.
+
+    Attributes:
+        certificate: DER.
+        control: the command; None when none waits, or when the fetch was refused.
+        correlation_id: the control's mRID; without a control the MessageID of the fetch; empty in a refusal.
+        sealed_at_utc_ms: when the bus sealed it, for a control long ago perhaps.
+        refusal: bound to the attempt by its signature digest; for the caller to compare.
+    """
+
+    certificate: bytes
+    control: Control | None
+    correlation_id: str
+    sealed_at_utc_ms: int
+    refusal: Refusal | None = None
+
+
+def open_control(raw: bytes, trust: Trust) -> ControlAnswer:
+    """Verify and decode what a bus answered to a fetch. Whether the control is for *us*, and new, is for the caller.
+
+    A control has no age limit: the same bytes come again until the device's counter has passed it.
+
+    Raises:
+        AnswerUntrusted: unsigned, malformed, no such answer, or signed by anyone but a bus this device may believe.
+    """
+    envelope, verified = _verified_bus(raw, trust)
+    if not valid_at(envelope.certificate, verified.created_utc_ms):
+        raise AnswerUntrusted(detail="bus certificate was not valid then")
+    if envelope.payload.tag != control_messages.RESPONSE:
+        refusal = answers.decode(envelope.payload)
+        if isinstance(refusal, Receipt):
+            raise AnswerUntrusted(detail="a receipt answers no fetch")
+        return ControlAnswer(envelope.certificate, None, "", verified.created_utc_ms, refusal)
+    try:
+        control = control_messages.decode_control(envelope.payload)
+    except PeerFault as error:
+        raise AnswerUntrusted(detail=f"answer is signed but tells no control: {error.reason}") from None
+    correlation_id = (envelope.payload.findtext("{*}Header/{*}CorrelationID") or "").strip()
+    if control is not None and control.mrid != correlation_id:
+        raise AnswerUntrusted(detail="CorrelationID is not the control's mRID")
+    return ControlAnswer(envelope.certificate, control, correlation_id, verified.created_utc_ms)
 
 
 def open_head(raw: bytes, trust: Trust) -> TreeHead:

@@ -19,12 +19,14 @@ section 3.2.2.2 has it, `values` and `qualities` exactly the text of their colum
 time, line; there is always one of kind entry::
 
     {"kind":"block","channel":1,"time":1772323200,"line":0,"interval_s":900,"values":[12.500,13],"qualities":null,"outcome":"stored"}
+    {"kind":"control","line":0,"issuer":"U1","role":"utility","tracking_id":"s-7","action":"shed","target":"IED1","output":"load1","value":"","unit":"","not_before":0,"expires":1772409600000,"need_by":0,"priority":1,"reason":"","group":"","data":[],"state":"waiting"}
     {"kind":"entry","noun":"MeterReadings","transport":"http","created":1772323202250,"sequence":17,"last_receipt":""}
     {"kind":"event","time":1772323200000,"line":0,"mrid":"","event_type":"3.26.0.85","asset":"M1","reason":"","severity":"","details":{}}
     {"kind":"register","channel":1,"time":1772323200,"line":0,"reading_type":"0.0.0.1...","value":1234.5,"qualities":null,"outcome":"stored"}
 
 `time` is the first interval's end or the register's moment in UTC seconds, the event's moment in UTC milliseconds.
-`created` is the Created of the message's Timestamp in UTC milliseconds, `sequence` null for a sender without one.
+`not_before`, `expires`, `need_by` are UTC milliseconds, 0 when not stated; `data` is a list of [name, value], `state` how
+the control began. `created` is the Created of the message's Timestamp in UTC milliseconds, `sequence` null for a sender without one.
 `line` numbers the rows of one kind in an entry from 0, in the order the writer judged them. `qualities` is null when
 all are valid, else a list with null or a list of [code, detail] for each value.
 """  # noqa: E501 - the lines are shown as they are hashed
@@ -37,9 +39,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
+from .controls import Control, NewControl
 from .model import EndDeviceEvent, Position, Qualities, Quality
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+_DATA = Control._fields.index("data")
 
 
 class HeaderRow(NamedTuple):
@@ -90,6 +96,28 @@ class EventRow(NamedTuple):
     details: str
 
 
+class ControlRow(NamedTuple):
+    """A row of a control, `data` as JSON text."""
+
+    line: int
+    issuer: str
+    role: str
+    tracking_id: str
+    action: str
+    target: str
+    output: str
+    value: str
+    unit: str
+    not_before_utc_ms: int
+    expires_utc_ms: int
+    need_by_utc_ms: int
+    priority: int
+    reason: str
+    group: str
+    data: str
+    state: str
+
+
 class LeafParts(NamedTuple):
     """Everything a leaf commits to."""
 
@@ -115,6 +143,12 @@ def encode_leaf(parts: LeafParts) -> bytes:
     return b"".join((head, _text(parts.sender), _text(parts.message_id), *digests))
 
 
+# Key in a control's line, column; in the line's order.
+CONTROL_KEYS = tuple(
+    (name.removesuffix("_utc_ms"), name) for name in ControlRow._fields[: ControlRow._fields.index("data")]
+)
+
+
 class EntryRows(NamedTuple):
     """Everything a leaf's rows_sha256 covers, in any order."""
 
@@ -122,11 +156,13 @@ class EntryRows(NamedTuple):
     blocks: Sequence[BlockRow] = ()
     events: Sequence[EventRow] = ()
     registers: Sequence[RegisterRow] = ()
+    controls: Sequence[ControlRow] = ()
 
 
 def rows_lines(rows: EntryRows) -> list[str]:
     """Return the rows as sorted JSON lines, each with its LF."""
     lines = [_block_line(row) for row in sorted(rows.blocks, key=_block_place)]
+    lines += [_control_line(row) for row in sorted(rows.controls, key=lambda r: r.line)]
     lines.append(_header_line(rows.header))
     lines += [_event_line(row) for row in sorted(rows.events, key=lambda r: (r.created_utc_ms, r.line))]
     lines += [_register_line(row) for row in sorted(rows.registers, key=lambda r: (r.channel_id, r.time_utc, r.line))]
@@ -171,6 +207,23 @@ def event_row(line: int, event: EndDeviceEvent) -> EventRow:
     )
 
 
+def control_row(line: int, new: NewControl) -> ControlRow:
+    """Return a control as its row; what it needs besides stays in the order given."""
+    data = _ENCODE.encode([list(pair) for pair in new.control.data])
+    # From the issuer to the reason, a row's columns are a control's.
+    return ControlRow._make((line, *new.control[1:_DATA], new.group, data, new.state.value))
+
+
+def parse_control(row: ControlRow, mrid: str, counter: int = 0) -> Control:
+    """Return the control that a row is, under the bus's mRID of it.
+
+    Raises:
+        ValueError, TypeError: `data` is not as `control_row` writes it.
+    """
+    data = tuple((str(name), str(value)) for name, value in json.loads(row.data))
+    return Control._make((mrid, *row[1:_DATA], data, counter))
+
+
 def _text(text: str) -> bytes:
     encoded = text.encode()
     if len(encoded) > 0xFFFF:
@@ -196,6 +249,13 @@ def _block_line(row: BlockRow) -> str:
         f'{{"kind":"block","channel":{row.channel_id},"time":{row.first_interval_end_utc},"line":{row.line},'
         f'"interval_s":{row.interval_s},"values":{row.values},"qualities":{row.qualities or "null"},'
         f'"outcome":"{row.outcome}"}}\n'
+    )
+
+
+def _control_line(row: ControlRow) -> str:
+    before = {name: getattr(row, column) for name, column in CONTROL_KEYS}
+    return (
+        f'{{"kind":"control",{_ENCODE.encode(before)[1:-1]},"data":{row.data},"state":{_ENCODE.encode(row.state)}}}\n'
     )
 
 

@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from . import leaf, merkle, units, versions
-from .leaf import BlockRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from .controls import NewControl
+from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     Block,
     Channel,
@@ -69,6 +70,7 @@ class Planned(NamedTuple):
         runs: its interval rows as values, with `blocks` the same as columns.
         registers: likewise, with `register_rows`.
         events: its event rows.
+        controls: its control rows, and `begun` the same as given, with their first steps.
         counts: what became of its readings.
         receipt: as made.
     """
@@ -86,6 +88,8 @@ class Planned(NamedTuple):
     events: tuple[EventRow, ...]
     counts: Counts
     receipt: bytes
+    controls: tuple[ControlRow, ...] = ()
+    begun: tuple[NewControl, ...] = ()
 
 
 class _Judged(NamedTuple):
@@ -112,6 +116,7 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
     blocks = tuple(_block_row(line, run) for line, run in enumerate(judged.runs))
     registers = tuple(_register_row(line, one) for line, one in enumerate(judged.registers))
     events = tuple(leaf.event_row(line, event) for line, event in enumerate(rows.events))
+    controls = tuple(leaf.control_row(line, control) for line, control in enumerate(rows.controls))
     recorded_at = max(now_utc_ms, head.recorded_at_utc_ms)
     parts = LeafParts(
         head.position,
@@ -120,7 +125,7 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
         entry.message_id,
         entry.content_digest,
         sha256(entry.evidence).digest(),
-        leaf.rows_digest(EntryRows(_header_row(entry), blocks, events, registers)),
+        leaf.rows_digest(EntryRows(_header_row(entry), blocks, events, registers, controls)),
     )
     leaf_hash = merkle.leaf_hash(leaf.encode_leaf(parts))
     frontier, nodes = merkle.append(head.frontier, leaf_hash)
@@ -139,11 +144,13 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
         events,
         judged.counts,
         receipt,
+        controls,
+        rows.controls,
     )
 
 
 def _judge(rows: Rows, on_file: OnFile) -> _Judged:
-    stored, known, conflicting = len(rows.events), 0, 0
+    stored, known, conflicting = len(rows.events) + len(rows.controls), 0, 0
     runs: list[Run] = []
     for block in rows.blocks:
         earlier = [run for run in runs if run.channel_id == block.channel_id]

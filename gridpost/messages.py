@@ -1,8 +1,8 @@
 """Model <-> XML: the IEC 61968-9 payloads in their IEC 61968-100 wrappers.
 
 Floor 2. `decode` takes the Body's child of a message that is verified and schema-valid, and nothing else; `encode`
-(`encoding.py`) writes that element. The bus's answers (receipt, refusal) are in `answers.py`. Adding a message is one
-class in model.py and one line in MESSAGES.
+writes that element. The bus's answers (receipt, refusal) are in `answers.py`. Adding a message is one class in model.py
+or requests.py and one line in MESSAGES; requests bring their own decoders.
 
 Interval readings stand in the tree as ``timeStamp`` (interval end, UTC), ``value``, ``ReadingQualities``; a quality's
 ``comment`` carries the source's own words. One MeterReading is one channel; its stream name is the Meter's Name of
@@ -15,14 +15,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from lxml import etree
 
-from . import ns, schemas, units
-from .encoding import encode, encode_meter_readings
+from . import (
+    control_messages,
+    encrypted_readings,
+    meter_config_messages,
+    ns,
+    office_messages,
+    schemas,
+    units,
+)
+from .encoding import encode as encode_push
+from .encoding import encode_meter_readings
 from .envelope import DEVICE_LIMITS, Element, parse
-from .errors import FileInvalid, HeaderIncomplete, Item, SchemaInvalid, UnknownOperation
+from .errors import FileInvalid, HeaderIncomplete, UnknownOperation
+from .findings import Findings
 from .model import (
     MISSING_QUALITY,
     VALID_QUALITY,
@@ -50,7 +60,6 @@ _STREAM_NAME_TYPE = "channel"
 _M = f"{{{ns.METER_READINGS}}}"
 _E = f"{{{ns.END_DEVICE_EVENTS}}}"
 _H = f"{{{ns.MESSAGE}}}"
-T = TypeVar("T")
 
 
 def _xpath(path: str) -> etree.XPath:
@@ -66,11 +75,40 @@ _CHILDREN = _xpath("count(m:IntervalReadings/*)")
 
 
 class Kind(NamedTuple):
-    """How one message is decoded, and what its header must say."""
+    """How one message is decoded, and what its header must say.
+
+    Attributes:
+        whole: `decode` is given the Body's child, and otherwise what stands first in its Payload.
+    """
 
     noun: str
     verb: str
     decode: Callable[[Header, Element], Message]
+    whole: bool = False
+
+
+_ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    CreatedMeterReadings: encode_push,
+    CreatedEndDeviceEvents: encode_push,
+    **control_messages.ENCODERS,
+    **office_messages.ENCODERS,
+    **meter_config_messages.ENCODERS,
+}
+
+
+def encode(message: Message) -> bytes:
+    """Return a push or a request as the Body's child, in exclusive canonical form, UTF-8.
+
+    Encrypted readings are encoded by `encrypted_readings.encode`, which needs what no message holds.
+
+    Raises:
+        CannotRepresent: a text holds a character that XML cannot, such as a control character.
+        UnknownOperation: another class.
+    """
+    encoder = _ENCODERS.get(type(message))
+    if encoder is None:
+        raise UnknownOperation(detail=type(message).__name__)
+    return encoder(message)
 
 
 def decode(payload: Element) -> Message:
@@ -82,7 +120,8 @@ def decode(payload: Element) -> Message:
         SchemaInvalid: a value or time that XSD lets pass and Gridpost does not; itemised.
     """
     kind = kind_of(payload)
-    return kind.decode(decode_header(payload[0], kind.noun, kind.verb), payload[1][0])
+    header = decode_header(payload[0], kind.noun, kind.verb)
+    return kind.decode(header, payload if kind.whole else payload[1][0])
 
 
 def kind_of(payload: Element) -> Kind:
@@ -162,7 +201,7 @@ def decode_readings(element: Element) -> Readings:
     """
     blocks: list[IntervalBlock] = []
     registers: list[RegisterReading] = []
-    findings = _Findings(element)
+    findings = Findings(element)
     for reading in element.iterchildren(f"{_M}MeterReading"):
         if not len(reading):
             continue  # says nothing, and a message holds 70,000 of them: asking each for its names took 0.25 s
@@ -208,7 +247,7 @@ def _decode_plain(block: Element, key: ChannelKey) -> IntervalBlock | None:
     return IntervalBlock(key, interval_s(key.reading_type), ends, literals, ((),) * len(ends))
 
 
-def _decode_block(block: Element, key: ChannelKey, findings: _Findings) -> IntervalBlock:
+def _decode_block(block: Element, key: ChannelKey, findings: Findings) -> IntervalBlock:
     ends: list[int] = []
     values: list[str | None] = []
     qualities: list[Qualities] = []
@@ -220,7 +259,7 @@ def _decode_block(block: Element, key: ChannelKey, findings: _Findings) -> Inter
     return IntervalBlock(key, interval_s(key.reading_type), tuple(ends), tuple(values), tuple(qualities))
 
 
-def _decode_interval(reading: Element, findings: _Findings) -> tuple[int, str | None, Qualities]:
+def _decode_interval(reading: Element, findings: Findings) -> tuple[int, str | None, Qualities]:
     """One pass over the children: this runs for every value with a quality, so no look-ups by path."""
     end: int | None = None
     value: str | None = None
@@ -260,7 +299,7 @@ def _plain(qualities: list[Quality]) -> Qualities:
     return () if qualities == [Quality(VALID_QUALITY)] else tuple(qualities)
 
 
-def _decode_register(element: Element, key: ChannelKey, findings: _Findings) -> Iterator[RegisterReading]:
+def _decode_register(element: Element, key: ChannelKey, findings: Findings) -> Iterator[RegisterReading]:
     found = findings.total
     time, value, qualities = _decode_interval(element, findings)
     if value is not None:
@@ -270,13 +309,13 @@ def _decode_register(element: Element, key: ChannelKey, findings: _Findings) -> 
 
 
 def _decode_created_end_device_events(header: Header, element: Element) -> Message:
-    findings = _Findings(element)
+    findings = Findings(element)
     events = tuple(_decode_event(event, findings) for event in element.iterfind(f"{_E}EndDeviceEvent"))
     findings.refuse()
     return CreatedEndDeviceEvents(header, events)
 
 
-def _decode_event(element: Element, findings: _Findings) -> EndDeviceEvent:
+def _decode_event(element: Element, findings: Findings) -> EndDeviceEvent:
     def text(path: str) -> str:
         return (element.findtext(path) or "").strip()
 
@@ -295,36 +334,7 @@ def _decode_event(element: Element, findings: _Findings) -> EndDeviceEvent:
     )
 
 
-class _Findings:
-    """What is wrong with a message, collected so that one refusal lists it all (at most 20)."""
-
-    LONGEST = 20
-
-    def __init__(self, top: Element) -> None:
-        """Paths are given from the Body's child down, as the schema's findings are."""
-        body = ns.q(ns.SOAP11, "Body")
-        above = [ancestor for ancestor in top.iterancestors() if ancestor.getparent() is not None]
-        self._top = next((child for child in above if child.getparent().tag == body), top)
-        self._items: list[Item] = []
-        self.total = 0
-
-    def add(self, element: Element, reason: str) -> None:
-        self.total += 1
-        if len(self._items) < self.LONGEST:
-            self._items.append(Item("bad-value", reason, schemas.path_of(element, self._top)))
-
-    def tried(self, read: Callable[[str], T], element: Element) -> T | None:
-        text = (element.text or "").strip()
-        try:
-            return read(text)
-        except ValueError as error:
-            self.add(element, f"{text[:40]!r}: {error}")
-            return None
-
-    def refuse(self) -> None:
-        if self._items:
-            raise SchemaInvalid(f"{self._items[0].path}: {self._items[0].reason}", items=self._items)
-
+_REQUESTS = {**control_messages.REQUESTS, **office_messages.REQUESTS, **meter_config_messages.REQUESTS}
 
 # QName of the Body's child -> how it is read. The one table of messages.
 MESSAGES: Mapping[str, Kind] = {
@@ -334,6 +344,10 @@ MESSAGES: Mapping[str, Kind] = {
     ns.q(ns.END_DEVICE_EVENTS_MESSAGE, "CreatedEndDeviceEvents"): Kind(
         "EndDeviceEvents", "created", _decode_created_end_device_events
     ),
+    ns.q(ns.ENCRYPTED_READINGS, "CreatedEncryptedReadings"): Kind(
+        "EncryptedReadings", "created", encrypted_readings.decode
+    ),
+    **{name: Kind(*line, whole=True) for name, line in _REQUESTS.items()},
 }
 
 

@@ -22,7 +22,7 @@ from . import heads, leaf, merkle
 from .errors import AnswerUntrusted, FileInvalid, Item, PeerFault
 from .evidence import Authority, Exhibit, examine, name, open_receipt
 from .heads import TreeHead
-from .leaf import BlockRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import Position, Receipt
 
 VERSION = 1
@@ -31,6 +31,7 @@ _ORDER = ("gridpost-proof", "authority", "head", "anchor", "entry")
 # What may follow a line of each kind; -1 is the beginning.
 _NEXT: Mapping[int, tuple[int, ...]] = {-1: (0,), 0: (1,), 1: (1, 2), 2: (2, 3, 4), 3: (3, 4), 4: (4,)}
 _HASHES = ("content_sha256", "evidence_sha256", "rows_sha256")
+_NUMBERS = ("line", "not_before_utc_ms", "expires_utc_ms", "need_by_utc_ms", "priority")  # of a control
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 Path = Sequence[bytes]
 
@@ -132,6 +133,7 @@ def _rows(lines: Sequence[str]) -> EntryRows:
         [_block(one) for one in parsed if one["kind"] == "block"],
         [_event(one) for one in parsed if one["kind"] == "event"],
         [_register(one) for one in parsed if one["kind"] == "register"],
+        [_control(one) for one in parsed if one["kind"] == "control"],
     )
 
 
@@ -163,6 +165,12 @@ def _event(row: Mapping[str, Any]) -> EventRow:
 def _register(row: Mapping[str, Any]) -> RegisterRow:
     numbers = (int(row["line"]), int(row["channel"]), row["reading_type"], int(row["time"]))
     return RegisterRow(*numbers, row["value"], _text(row["qualities"]), row["outcome"])
+
+
+def _control(row: Mapping[str, Any]) -> ControlRow:
+    columns = {column: row[key] for key, column in leaf.CONTROL_KEYS}
+    columns |= {column: int(columns[column]) for column in _NUMBERS}
+    return ControlRow(**columns, data=_ENCODE.encode(row["data"]), state=row["state"])
 
 
 def _text(qualities: object) -> str | None:

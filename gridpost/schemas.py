@@ -21,19 +21,48 @@ from lxml import etree
 from . import ns
 from .errors import Internal, Item, SchemaInvalid
 
-WSDL_NAME = "metering.wsdl"
+WSDL_NAME = "metering.wsdl"  # for devices
+OFFICE_WSDL_NAME = "utility.wsdl"
 MAX_ITEMS = 20
 
-# Body child -> SOAPAction: the two operations of metering.wsdl (IEC 61968-100 annex: .../<Noun>/Created<Noun>).
-SOAP_ACTIONS: Mapping[str, str] = MappingProxyType(
+
+def _action(group: str, local: str) -> str:
+    return f"http://iec.ch/TC57/2011/{group}/{local}"  # IEC 61968-100 annex
+
+
+# Body child -> SOAPAction: the operations of metering.wsdl, and so all that a device may ask.
+DEVICE_ACTIONS: Mapping[str, str] = MappingProxyType(
     {
-        ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): (
-            "http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings"
-        ),
+        ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): _action("MeterReadings", "CreatedMeterReadings"),
         ns.q(ns.END_DEVICE_EVENTS_MESSAGE, "CreatedEndDeviceEvents"): (
-            "http://iec.ch/TC57/2011/EndDeviceEvents/CreatedEndDeviceEvents"
+            _action("EndDeviceEvents", "CreatedEndDeviceEvents")
         ),
+        ns.q(ns.END_DEVICE_CONTROLS_MESSAGE, "GetEndDeviceControls"): (
+            _action("GetEndDeviceControls", "GetEndDeviceControls")
+        ),
+        ns.q(ns.ENCRYPTED_READINGS, "CreatedEncryptedReadings"): f"{ns.ENCRYPTED_READINGS}/CreatedEncryptedReadings",
     }
+)
+
+# The same of utility.wsdl: all that a partner may ask.
+OFFICE_ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        ns.q(space, local): _action(group, local)
+        for space, group, local in (
+            (ns.METER_READINGS_MESSAGE, "GetMeterReadings", "GetMeterReadings"),
+            (ns.METER_READINGS_MESSAGE, "MeterReadings", "CreateMeterReadings"),
+            (ns.METER_READINGS_MESSAGE, "MeterReadings", "CancelMeterReadings"),
+            (ns.END_DEVICE_EVENTS_MESSAGE, "GetEndDeviceEvents", "GetEndDeviceEvents"),
+            (ns.END_DEVICE_CONTROLS_MESSAGE, "GetEndDeviceControls", "GetEndDeviceControls"),
+            (ns.END_DEVICE_CONTROLS_MESSAGE, "EndDeviceControls", "CreateEndDeviceControls"),
+            (ns.END_DEVICE_CONTROLS_MESSAGE, "EndDeviceControls", "ChangeEndDeviceControls"),
+            (ns.END_DEVICE_CONTROLS_MESSAGE, "EndDeviceControls", "CancelEndDeviceControls"),
+            (ns.METER_CONFIG_MESSAGE, "GetMeterConfig", "GetMeterConfig"),
+            (ns.METER_CONFIG_MESSAGE, "MeterConfig", "CreateMeterConfig"),
+            (ns.METER_CONFIG_MESSAGE, "MeterConfig", "ChangeMeterConfig"),
+        )
+    }
+    | {ns.q(ns.MAILBOX, local): f"{ns.MAILBOX}/{local}" for local in ("PeekMailbox", "DequeueMailbox")}
 )
 
 # Namespace -> the prefix that paths and reasons show, whatever the sender's own prefixes are.
@@ -44,9 +73,19 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         ns.METER_READINGS_MESSAGE: "mrm",
         ns.END_DEVICE_EVENTS: "e",
         ns.END_DEVICE_EVENTS_MESSAGE: "edem",
+        ns.END_DEVICE_CONTROLS: "d",
+        ns.END_DEVICE_CONTROLS_MESSAGE: "edcm",
+        ns.CONTROL: "c",
+        ns.METER_CONFIG: "mc",
+        ns.METER_CONFIG_MESSAGE: "mcm",
+        ns.CHANNELS: "ch",
+        ns.MAILBOX: "mb",
         ns.RECEIPT: "r",
         ns.REFUSAL: "f",
         ns.TREE_HEAD: "t",
+        ns.ENCRYPTED_READINGS: "er",
+        ns.XENC: "xenc",
+        ns.DS: "ds",
         ns.SOAP11: "soap",
     }
 )
@@ -56,12 +95,20 @@ FILES: Mapping[str, str] = MappingProxyType(
     {
         ns.METER_READINGS_MESSAGE: "meter_readings_message.xsd",
         ns.END_DEVICE_EVENTS_MESSAGE: "end_device_events_message.xsd",
+        ns.END_DEVICE_CONTROLS_MESSAGE: "end_device_controls_message.xsd",
+        ns.METER_CONFIG_MESSAGE: "meter_config_message.xsd",
+        ns.MAILBOX: "mailbox.xsd",
         ns.MESSAGE: "message.xsd",
         ns.METER_READINGS: "meter_readings.xsd",
         ns.END_DEVICE_EVENTS: "end_device_events.xsd",
+        ns.END_DEVICE_CONTROLS: "end_device_controls.xsd",
+        ns.CONTROL: "control.xsd",
+        ns.METER_CONFIG: "meter_config.xsd",
+        ns.CHANNELS: "channels.xsd",
         ns.RECEIPT: "receipt.xsd",
         ns.REFUSAL: "refusal.xsd",
         ns.TREE_HEAD: "tree_head.xsd",
+        ns.ENCRYPTED_READINGS: "encrypted_readings.xsd",
     }
 )
 
@@ -82,11 +129,13 @@ _compiling = threading.Lock()  # lxml finds imports through a loader of the whol
 
 @lru_cache(maxsize=1)
 def documents() -> Mapping[str, bytes]:
-    """Return file name -> bytes of the WSDL and every schema, as served beside each other.
+    """Return file name -> bytes of both WSDLs and every schema, as served beside each other.
 
-    The one ``soap:address`` of the WSDL is the placeholder ``http://localhost/metering``.
+    The one ``soap:address`` of a WSDL is a placeholder: ``http://localhost/metering``, ``http://localhost/utility``.
     """
-    names = {WSDL_NAME: "gridpost.wsdl"} | dict.fromkeys(FILES.values(), "gridpost.xsd")
+    names = dict.fromkeys((WSDL_NAME, OFFICE_WSDL_NAME), "gridpost.wsdl") | dict.fromkeys(
+        FILES.values(), "gridpost.xsd"
+    )
     return MappingProxyType({name: (resources.files(package) / name).read_bytes() for name, package in names.items()})
 
 

@@ -199,6 +199,15 @@ def _to_der(signature: bytes, octets: int) -> bytes:
     return encode_dss_signature(int.from_bytes(signature[:octets]), int.from_bytes(signature[octets:]))
 
 
+def is_rsa(certificate: bytes) -> bool:
+    """Tell whether a DER certificate that was accepted before holds an RSA key, and not one on a curve.
+
+    Raises:
+        SignatureInvalid: see `public_key`.
+    """
+    return isinstance(public_key(certificate), rsa.RSAPublicKey)
+
+
 @lru_cache(maxsize=4096)
 def public_key(certificate: bytes) -> PublicKey:
     """Return the public key of a DER certificate if its kind and size are ones we accept.

@@ -1,13 +1,15 @@
-"""The agent: measure at each boundary, push when it is due, keep an eye on the clock; for years, unattended.
+"""The agent: measure at each boundary, push when it is due, do what it is told, keep an eye on the clock; for years.
 
-In: a configuration. Out: readings in the spool and at the bus, a journal. Two tasks that share only the spool: a
-silent bus never stops measuring, a silent meter never stops pushing. Plain asyncio, straight-line loops; what a
-boundary brings is measuring.py's, what an answer means push.py's.
+In: a configuration. Out: readings in the spool and at the bus, acts, a journal. Tasks that share only the spool: a
+silent bus never stops measuring, a silent meter never stops pushing, a slow act stops neither. Plain asyncio,
+straight-line loops; what a boundary brings is measuring.py's, what an answer means push.py's, which command comes
+when fetching.py's, what becomes of it acting.py's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 
@@ -16,13 +18,20 @@ from gridpost.errors import LATER, GridpostError, StoreUnavailable
 from gridpost.model import Quality
 
 from . import config as settings
+from . import outputs, pulses, renewal
 from . import register_map as rm
-from . import renewal
+from .acting import Abilities, Acting, Around
 from .clockwatch import ClockWatch, Machine
+from .control_book import ControlBook
+from .deeds import Deeds
+from .fetching import Fetcher, Fetching
 from .identity import parties
+from .maps import MappedMeter
 from .measuring import Measuring, meters
+from .pulses import CountedLines
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
 from .spool import Batch, Spool
+from .timekeeping import Offset
 from .transport import Transport
 
 _THIS_MACHINE = Machine()
@@ -52,9 +61,31 @@ class Agent:
         self._watch = ClockWatch(self._machine)
         self._reading = asyncio.Lock()
         wall, ids = self._machine.wall_ms, partial(new_id, self._machine)
-        self.measuring = Measuring(spool, meters(config), config.poll.tolerance_s, wall, ids, say, spool.stands())
+        read = [*meters(config), *pulses.inputs(config, spool)]
+        self.measuring = Measuring(spool, read, config.poll.tolerance_s, wall, ids, say, spool.stands())
         impure = Impure(wall, ids, self._clock_told)
         self.pusher = Pusher(spool, transport, parties(config), impure, say)
+        self._urgent = asyncio.Event()  # something is to be pushed before the next push is due
+        self._outputs = outputs.make({one.name: one for one in config.output})
+        fetcher = Fetcher(spool, transport, lambda: self.pusher.parties, impure, self._machine.steady_ms, say)
+        self.acting = self._acting(fetcher, ids)
+        self.fetching = Fetching(
+            fetcher, config.control, config.push, bool(config.obey), self._machine,
+            self.acting.changed.set, self._clock_seen, asyncio.Event(),
+        )  # fmt: skip
+
+    def _acting(self, fetcher: Fetcher, ids: Callable[[], str]) -> Acting:
+        config, book, changed = self._config, ControlBook(self._spool), asyncio.Event()
+        deeds = Deeds(book, fetcher, changed.set, config.control.ntp, self._clock_told, self.measuring.read_now)
+        can = Abilities(
+            config.identity.serial, config.obeys, self._outputs, deeds.table(), bool(self.measuring.meters),
+            self.measuring.read_now,
+        )  # fmt: skip
+        around = Around(self._bus_now_ms, ids, self._machine.sleep, self._urgent.set, self._say)
+        return Acting(book, can, around, changed)
+
+    def _bus_now_ms(self) -> int:
+        return self._machine.wall_ms() + self._spool.clock_offset_ms()
 
     async def run(self) -> None:
         """Measure and push until cancelled."""
@@ -65,9 +96,15 @@ class Agent:
                     tasks.create_task(self._measure())
                 tasks.create_task(self._push())
                 tasks.create_task(self._renew())
+                tasks.create_task(self.acting.run())
+                tasks.create_task(self.fetching.run())
+                if counted := [one.source for one in self.measuring.meters if isinstance(one.source, CountedLines)]:
+                    tasks.create_task(pulses.drain(counted, self._machine.sleep, self._say))
         finally:
             for meter in self.measuring.meters:
-                meter.link.close()
+                meter.close()
+            for output in self._outputs.values():
+                output.close()
 
     def _start(self) -> None:
         measuring, batch = self.measuring, Batch()
@@ -80,6 +117,9 @@ class Agent:
                     flag = Quality(rm.POWER_FAIL, "this device was restarted")
                     measuring.stands[one.channel.key] = batch.stands[one.channel.key] = rm.flagged(stand, flag)
         measuring.keep(batch)
+        for meter in measuring.meters:
+            if isinstance(meter.source, MappedMeter) and not meter.source.map.verified:
+                self._say("map-unverified", meter=meter.settings.id, map=meter.settings.map)
         self._say("started", serial=self._config.identity.serial, meters=len(measuring.meters))
 
     def _restarted(self) -> bool:
@@ -122,12 +162,17 @@ class Agent:
         self.measuring.clock_changed(detail, all_since_proven=abs(step_ms) > CLOCK_LIMIT_MS)
 
     def _clock_told(self, offset_ms: int) -> None:
-        """The bus, in a signed refusal of our own attempt, told the time."""
+        """The bus, in a signed refusal of our own attempt or a fresh answer to our own fetch, told the time."""
         known_ms = self._spool.clock_offset_ms()
         self._say("clock-told", bus_minus_device_ms=offset_ms)
         self._remember_offset(offset_ms)
         if abs(offset_ms) > CLOCK_LIMIT_MS and abs(offset_ms - known_ms) > CLOCK_LIMIT_MS:
             self.measuring.clock_changed(self.measuring.clock_wrong, all_since_proven=True)
+
+    def _clock_seen(self, offset: Offset) -> None:
+        """A fresh answer says how far this clock is off; what is known already is not told again."""
+        if abs(offset.ms - self._spool.clock_offset_ms()) > CLOCK_LIMIT_MS + offset.within_ms:
+            self._clock_told(offset.ms)
 
     def _remember_offset(self, offset_ms: int) -> None:
         self._judge_offset(offset_ms)
@@ -146,7 +191,12 @@ class Agent:
         failures = 0
         push = self._config.push
         while True:
+            self._urgent.clear()
             drained = await self._drain()
+            if self.pusher.waiting:
+                self.fetching.summons.set()
+            if drained.receipted:
+                self.acting.changed.set()  # a billing reset may have waited for it
             if drained.unanswered:
                 failures += 1
                 wait_s = backoff_s(failures, push.backoff_first_s, push.backoff_most_s, self._machine.random())
@@ -154,7 +204,10 @@ class Agent:
                 continue
             failures = 0
             into_s = self._machine.wall_ms() / 1000 % push.every_s
-            await asyncio.sleep(push.every_s - into_s + _SETTLE_S + self._machine.random() * push.spread_s)
+            due_s = push.every_s - into_s + _SETTLE_S + self._machine.random() * push.spread_s
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(due_s):
+                    await self._urgent.wait()
             async with self._reading:  # what the boundary brings goes along
                 pass
 

@@ -80,6 +80,16 @@ def _typed(context: click.Context, parameter: click.Parameter, value: str | None
     return value
 
 
+def _readers(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:
+    """Read what --for names."""
+    from . import sealing
+
+    try:
+        return tuple(map(sealing.wanted, values))
+    except ConfigInvalid as error:
+        raise click.BadParameter(error.reason, context, parameter) from None
+
+
 @group.command()
 @click.option(
     "--bus", "url", required=True, callback=_typed, metavar="URL", help="The bus, such as https://bus.example.org."
@@ -130,12 +140,20 @@ def push(file: Path, as_json: bool, readings: str) -> None:
 @_config
 @_json
 @click.option("--out", type=_FILE, required=True, metavar="MESSAGE.xml", help="Where the signed message goes.")
+@click.option(
+    "--for",
+    "readers",
+    multiple=True,
+    callback=_readers,
+    metavar="READER.pem=KIND[,KIND]",
+    help="Encrypt: only this certificate or public key reads this kind (billing, power-quality). May be repeated.",
+)
 @click.argument("readings", metavar="FILE.csv", type=click.Path(dir_okay=False, allow_dash=True))
-def seal(file: Path, as_json: bool, out: Path, readings: str) -> None:
+def seal(file: Path, as_json: bool, out: Path, readers: tuple[Any, ...], readings: str) -> None:
     """Write the readings of a CSV file as one signed message, for another way of transport."""
-    from . import running
+    from . import running, sealing
 
-    done = running.seal(file, _input(readings), out, _bar)
+    done = running.seal(file, _input(readings), out, _bar, sealing.form_for(readers))
     journal.answer(done, as_json, "sealed {readings} reading(s) as message {message_id} into {out}")
 
 
@@ -177,6 +195,21 @@ def status(file: Path, as_json: bool) -> None:
             click.echo("".join(f"{line}\n" for line in journal.refused(message)), nl=False)
         if found["last_receipt"]:
             click.echo("last receipt {message_id} at {recorded_at}".format(**found["last_receipt"]))
+
+
+@group.command()
+@_config
+@_json
+def controls(file: Path, as_json: bool) -> None:
+    """Show the commands this device was given and what became of them, newest first."""
+    from . import running
+
+    found = running.controls(file)
+    text = "{counter:>6} {action} {output} from {issuer} as {role}: {state} {reason}"
+    journal.answer(found, as_json, "{waiting} command(s) open, {count} known")
+    if not as_json:
+        for control in found["controls"]:
+            click.echo(" ".join(text.format(**control).split()))
 
 
 @group.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from gridpost.errors import ConfigInvalid, NotFound
 from gridpost.model import Channel, ReadingType
 from gridpost.settings import setting
 
-from . import register_map
+from . import config_control, register_map
+from .config_control import Control, Obey, Output, Pulse
+from .obeying import Obeyed
 from .zones import zone_of
 
 
@@ -53,6 +55,7 @@ class Spool:
     """Where what was measured waits for its receipt."""
 
     path: str = setting("spool.db", "an SQLite file on a local disk; never copy or delete it while readings wait")
+    keep_days: int = setting(40, "days that receipted values are kept to be sent again on request; 0: not at all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One SunSpec meter (models 201 to 204, Modbus TCP); a section for each."""
+    """One meter on Modbus TCP: SunSpec (models 201 to 204, 211 to 214) or with a map; a section for each."""
 
     id: str = setting("", "its mRID, as in the channel table")
     host: str = setting("127.0.0.1", "Modbus TCP host")
@@ -94,6 +97,10 @@ class Meter:
     dial: int = setting(1 << 32, "register value at which counting starts again at 0: 4294967296, or 1000000 ...")
     largest_step: int = setting(0, "most counts of the register in one interval; 0: a tenth of the dial")
     points: Mapping[str, str] = setting({}, "stream name = SunSpec point, where the reading type does not tell it")
+    map: str = setting(
+        "",
+        'no SunSpec meter: a CSV of its registers (docs/operations.md), or "ion", packaged and unverified on hardware',
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +114,27 @@ class Config:
     channels: Channels = Channels()
     push: Push = Push()
     poll: Poll = Poll()
+    control: Control = field(default_factory=Control)
     meter: tuple[Meter, ...] = ()
+    pulse: tuple[Pulse, ...] = ()
+    obey: tuple[Obey, ...] = ()
+    output: tuple[Output, ...] = ()
 
     def path(self, name: str) -> Path:
         """Return a configured path, relative to the file's folder."""
         return self.folder / name
 
+    @property
+    def obeys(self) -> frozenset[Obeyed]:
+        """The list of (issuer, role, action) this device obeys."""
+        return config_control.obeyed(self.obey, str(self.folder))
+
 
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "spool": Spool, "channels": Channels, "push": Push, "poll": Poll,
+    "control": Control,
 }  # fmt: skip
+LISTS: Mapping[str, type] = {"meter": Meter, "pulse": Pulse, "obey": Obey, "output": Output}
 OWN_PROPERTIES = ("sequence", "lastReceipt")
 _PROPERTY = re.compile(r"[!-~][ -~]{0,126}\Z")
 _AT_LEAST_ONE = (
@@ -138,7 +156,7 @@ def load(file: Path) -> Config:
         raise NotFound(f"there is no {file}; 'gridpost-ied init' writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigInvalid(f"{file}: {error}") from None
-    config = Config(file.parent.resolve(), **settings.parse(text, str(file), SECTIONS, {"meter": Meter}))
+    config = Config(file.parent.resolve(), **settings.parse(text, str(file), SECTIONS, LISTS))
     _check(config, file)
     return config
 
@@ -157,13 +175,15 @@ def _check(config: Config, file: Path) -> None:
         said = isinstance(value, str) and _PROPERTY.match(name) and _PROPERTY.match(value)
         if name in OWN_PROPERTIES or not said:
             raise ConfigInvalid(f"{file}: identity.properties: {name} = {value!r} cannot be said in a message")
-    if config.push.spread_s < 0:
-        raise ConfigInvalid(f"{file}: push.spread_s must not be negative")
+    if config.push.spread_s < 0 or config.spool.keep_days < 0:
+        raise ConfigInvalid(f"{file}: push.spread_s and spool.keep_days must not be negative")
     names = [meter.id for meter in config.meter]
     if len(set(names)) < len(names):
         raise ConfigInvalid(f"{file}: two [[meter]] sections have one id")
     for meter in config.meter:
         _check_meter(meter, f"{file}: meter {meter.id!r}")
+    config_control.check(config.control, config.output, config.pulse, str(file))
+    config_control.obeyed(config.obey, str(file))
 
 
 def _check_meter(meter: Meter, where: str) -> None:
@@ -173,7 +193,7 @@ def _check_meter(meter: Meter, where: str) -> None:
         raise ConfigInvalid(f"{where}: port, unit, dial or largest_step is out of range")
     ratio_of(meter)
     for stream, point in meter.points.items():
-        if point not in register_map.POINTS:
+        if point not in register_map.POINTS and not meter.map:
             known = ", ".join(register_map.POINTS)
             raise ConfigInvalid(f"{where}: points: {stream} = {point!r} is no point Gridpost reads; known are {known}")
 
@@ -236,11 +256,20 @@ def _point(meter: Meter, channel: Channel) -> str:
     return point
 
 
-def render(values: Mapping[str, Mapping[str, Any]], meters: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return a commented ied.toml: every setting with its meaning; those not in `values` commented out."""
+def render(values: Mapping[str, Any], meters: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return a commented ied.toml: every setting with its meaning; those not in `values` commented out.
+
+    Args:
+        values: section -> key -> value; of the sections that may stand several times, a list of those.
+        meters: the [[meter]] sections.
+    """
     lines = ["# Settings of a Gridpost device. Those commented out show their default.", ""]
     for name, kind in SECTIONS.items():
         lines += settings.render(f"[{name}]", kind, values.get(name, {}))
     for meter in meters or ({},):
         lines += settings.render("[[meter]]" if meter else "# [[meter]]", Meter, meter)
+    for name in ("pulse", "obey", "output"):
+        given: Sequence[Mapping[str, Any]] = values.get(name) or ({},)
+        for one in given:
+            lines += settings.render(f"[[{name}]]" if one else f"# [[{name}]]", LISTS[name], one)
     return "\n".join(lines)

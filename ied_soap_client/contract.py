@@ -107,10 +107,10 @@ def _describe(url: str) -> dict[str, Any]:
     import zeep
     import zeep.transports
 
-    transport = zeep.transports.Transport(timeout=15, operation_timeout=15)  # type: ignore[no-untyped-call]
-    wsdl = transport.load(url)  # type: ignore[no-untyped-call]
+    transport = zeep.transports.Transport(timeout=15, operation_timeout=15)
+    wsdl = transport.load(url)
     strict = zeep.Settings(forbid_dtd=True, forbid_entities=True)
-    client = zeep.Client(url, transport=transport, settings=strict)  # type: ignore[no-untyped-call]
+    client = zeep.Client(url, transport=transport, settings=strict)
     operations = {
         name: {
             "action": operation.soapaction,

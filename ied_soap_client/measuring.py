@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gridpost import units
 from gridpost.errors import MeterUnreachable, StoreUnavailable
 from gridpost.model import Channel, ChannelKey, EndDeviceEvent, Quality, ReadingType
 
 from . import config as settings
+from . import maps
 from . import register_map as rm
 from .modbus import Link
 from .spool import Batch, Row, Spool
@@ -47,14 +48,38 @@ class Measured(NamedTuple):
     dial: rm.Dial
 
 
+class Source(Protocol):
+    """What gives stands and is no SunSpec meter: a pulse input, a meter with a register map of its own."""
+
+    async def samples(self) -> Mapping[str, rm.Sample]:
+        """Return the stands now; raises MeterUnreachable or StoreUnavailable."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
 @dataclass(slots=True)
 class Meter:
-    """A meter as the agent knows it."""
+    """A meter as the agent knows it: SunSpec behind `link`, unless it has a `source`."""
 
     settings: settings.Meter
-    link: Link
+    link: Link | None
     channels: Sequence[Measured]
     silent: bool = False
+    source: Source | None = None
+
+    async def samples(self) -> Mapping[str, rm.Sample]:
+        """Return the stands now; raises MeterUnreachable, and StoreUnavailable where they are kept here."""
+        if self.source:
+            return await self.source.samples()
+        assert self.link is not None
+        return rm.decode(await self.link.read(self.settings.unit))
+
+    def close(self) -> None:
+        """Drop what is open."""
+        for one in (self.source, self.link):
+            if one is not None:
+                one.close()
 
     def due(self, end_utc: int) -> list[Measured]:
         """Return the channels that have an interval end then."""
@@ -77,8 +102,10 @@ def meters(config: settings.Config) -> list[Meter]:
     for meter in config.meter:
         address = (meter.host, meter.port)
         link = links.setdefault(address, Link(*address, config.poll.timeout_s))
-        chosen = settings.points(meter, found)
-        made.append(Meter(meter, link, [Measured(one, point, _dial(meter, one)) for one, point in chosen.items()]))
+        source = maps.MappedMeter(link, meter.unit, maps.load(config, meter.map)) if meter.map else None
+        chosen = maps.points(source.map, meter, found) if source else settings.points(meter, found)
+        measured = [Measured(one, point, _dial(meter, one)) for one, point in chosen.items()]
+        made.append(Meter(meter, link, measured, source=source))
     return made
 
 
@@ -133,6 +160,21 @@ class Measuring:
         if batch.rows:
             self.say("measured", interval_end=units.format_utc(end_utc), values=len(batch.rows))
 
+    async def read_now(self) -> list[Row]:
+        """Read every register now, off the grid, and return register readings of this moment; nothing is recorded.
+
+        Raises:
+            MeterUnreachable: a meter is silent; a part would be no answer to who asked for all.
+        """
+        rows = []
+        for meter in self.meters:
+            samples = await meter.samples()
+            now_utc = self.wall_ms() // 1000
+            wrong = (Quality(rm.CLOCK_CHANGED, self.clock_wrong),) if self.clock_wrong else ()
+            found = [one for one in meter.channels if one.channel.holds_at(now_utc) and one.point in samples]
+            rows += [_register(one, samples[one.point], now_utc)._replace(qualities=wrong) for one in found]
+        return rows
+
     async def _read(self, meter: Meter, due: Sequence[Measured], end_utc: int) -> Mapping[str, rm.Sample] | None:
         """Read a meter, again and again while its stand may still be called the boundary's; None: not to be had."""
         running = asyncio.get_running_loop().time  # a clock nobody steps
@@ -140,11 +182,11 @@ class Measuring:
         last = running() + patience_s - max(0, self.wall_ms() - end_utc * 1000) / 1000
         while True:
             try:
-                words = await meter.link.read(meter.settings.unit)
+                samples = await meter.samples()
                 reason = "answered too late to say what the register was at the boundary"
                 if running() <= last:
-                    return rm.decode(words)
-            except MeterUnreachable as error:
+                    return samples
+            except (MeterUnreachable, StoreUnavailable) as error:
                 reason = error.reason
             if running() + RETRY_S > last:
                 self.say("meter-silent", meter=meter.settings.id, interval_end=units.format_utc(end_utc), reason=reason)

@@ -186,7 +186,13 @@ class Outgoing:
             if clock_proven:
                 self._spool.put_meta(db, "proven_row", newest)
             settled = max(self._spool.meta(db, "proven_row"), newest - KEEP_UNPROVEN)
-            db.execute("DELETE FROM reading WHERE sent AND (flagged OR NOT measured OR id <= ?)", (settled,))
+            settled_rows = "FROM reading WHERE sent AND (flagged OR NOT measured OR id <= ?)"
+            if self._spool.keep_s:
+                columns = "channel, interval_s, end_utc, value, qualities"
+                db.execute(f"INSERT OR REPLACE INTO kept SELECT {columns} {settled_rows} ORDER BY id", (settled,))
+                oldest_utc = receipt.recorded_at_utc_ms // 1000 - self._spool.keep_s
+                db.execute("DELETE FROM kept WHERE end_utc <= ?", (oldest_utc,))
+            db.execute(f"DELETE {settled_rows}", (settled,))
             db.execute(
                 "INSERT OR REPLACE INTO receipt VALUES (?, ?, ?, ?, ?, ?)",
                 (receipt.message_id, *receipt.position, receipt.root_before, receipt.recorded_at_utc_ms, raw),

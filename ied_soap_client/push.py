@@ -29,7 +29,7 @@ POSTPONE_MS = 60_000  # a message refused for now lets the others pass for so lo
 CLOCK_TRIES = 3  # seals of one message by a corrected clock before it is postponed like any other
 PROBLEMS = 20  # messages a drain tells about; `status` lists all
 PATIENCE = 3  # unsigned answers to one message before the next is tried first
-_CLOCK_CODES = (MessageStale.code, MessageFromFuture.code)
+CLOCK_CODES = (MessageStale.code, MessageFromFuture.code)
 _SIGNATURE_VALUE = re.compile(rb"<(?:[\w-]+:)?SignatureValue[^>]*>([A-Za-z0-9+/=\s]+)</")
 ACTIONS = {
     "MeterReadings": "http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings",
@@ -106,6 +106,7 @@ class Pusher:
         """`say` is told each thing worth a line in the journal."""
         self._spool, self._outgoing = spool, Outgoing(spool)
         self._transport, self._parties, self._impure, self._say = transport, parties, impure, say
+        self.waiting = False  # whether the last answer said that commands wait at the bus
 
     async def drain(self, sent: Callable[[int], object] | None = None) -> Drained:
         """Send everything that may be sent now, oldest first, until the queue is gone through or the bus is silent.
@@ -138,6 +139,11 @@ class Pusher:
         return Draft(self._parties.source, now_ms, self._impure.new_id, properties)
 
     @property
+    def parties(self) -> Parties:
+        """Return who speaks to whom, by the key in use."""
+        return self._parties
+
+    @property
     def certificate(self) -> bytes:
         """Return the certificate of the key in use, DER."""
         return self._parties.signer.certificate
@@ -161,6 +167,7 @@ class Pusher:
         headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{ACTIONS[message.noun]}"'}
         try:
             answer = await self._transport.post(PATH, sealed, headers)
+            self.waiting = answer.waiting
         except BusUnreachable as error:
             self._say("unanswered", message_id=message.id, reason=error.reason)
             return Attempt(Outcome.UNANSWERED, error.code, error.reason)
@@ -206,7 +213,7 @@ class Pusher:
             self._outgoing.refuse(message.id, refusal)
             self._say("refused", message_id=message.id, code=refusal.code, reason=refusal.reason)
             return Attempt(Outcome.REFUSED, *said)
-        if refusal.code in _CLOCK_CODES:
+        if refusal.code in CLOCK_CODES:
             self._impure.clock_told(refusal.time_utc_ms - self._impure.wall_ms())
             return Attempt(Outcome.CLOCK, *said)
         self._say("postponed", message_id=message.id, code=refusal.code, reason=refusal.reason)

@@ -1,6 +1,6 @@
 """Which SunSpec register is which channel, and how two stands of a register become an interval.
 
-In: the words of a meter model (201 to 204, one layout) as read at a clock boundary, and the stand kept from the
+In: the words of a meter model (201 to 204 and 211 to 214) as read at a clock boundary, and the stand kept from the
 boundary before. Out: intervals with exact values and their qualities, and the stand to keep. Pure: no clock, no I/O;
 whoever edits this file keeps it a set of tables and functions of values.
 
@@ -12,7 +12,9 @@ one exception is a register that was reset: what it counted before the reset sin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -23,6 +25,9 @@ from gridpost.model import MISSING_QUALITY, Qualities, Quality, ReadingType
 
 MODELS = (201, 202, 203, 204)  # single phase, split phase, wye, delta: integer registers with scale factors
 MODEL_WORDS = 107  # ID and L and 105 words of data
+FLOAT_MODELS = (211, 212, 213, 214)  # the same meters with float32 registers
+# What is read of each: of the float models all but Evt, for a Modbus answer holds 125 words.
+WORDS: Mapping[int, int] = dict.fromkeys(MODELS, MODEL_WORDS) | dict.fromkeys(FLOAT_MODELS, 124)
 BASES = (40000, 50000, 0)  # where "SunS" may stand
 SUNS = (0x5375, 0x6E53)
 CHAIN_END = 0xFFFF
@@ -57,6 +62,16 @@ POINTS: Mapping[str, Point] = {
     "TotVArhExpQ4": Point(96, 104, _VARH),
 }
 
+# Word offsets of the same points in the float models, and what their values are kept in: thousandths of the unit.
+FLOAT_OFFSETS: Mapping[str, int] = {
+    "TotWhExp": 60, "TotWhExpPhA": 62, "TotWhExpPhB": 64, "TotWhExpPhC": 66,
+    "TotWhImp": 68, "TotWhImpPhA": 70, "TotWhImpPhB": 72, "TotWhImpPhC": 74,
+    "TotVAhExp": 76, "TotVAhImp": 84,
+    "TotVArhImpQ1": 92, "TotVArhImpQ2": 100, "TotVArhExpQ3": 108, "TotVArhExpQ4": 116,
+}  # fmt: skip
+_FLOAT_SCALE = -3
+_LARGEST_FLOAT = Decimal(10) ** 14  # beyond it float32 counts in steps of 8 MWh: no meter's register
+
 # (flowDirection, unit) of a reading type -> the point it means when the configuration names none. SunSpec's import is
 # what the site draws: delivered, forward; export is received, reverse.
 DEFAULT_POINTS: Mapping[tuple[int, int], str] = {
@@ -89,6 +104,12 @@ class Sample(NamedTuple):
 
     raw: int
     scale: int
+
+
+class FloatSample(Sample):
+    """A counter read as float32: it has no highest number to roll over at, so going down is a reset."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +167,11 @@ class Step(NamedTuple):
 def decode(words: Sequence[int]) -> dict[str, Sample]:
     """Return the counters a meter implements, from a model's words beginning with its ID.
 
-    An acc32 of 0x80000000, or a scale factor that is none, means not implemented. A plain 0 is a new meter's stand.
+    An acc32 of 0x80000000, a scale factor that is none, a float that is NaN, negative or too large to be a register
+    means not implemented. A plain 0 is a new meter's stand.
     """
+    if words[0] in FLOAT_MODELS:
+        return dict(_decode_floats(words))
     samples = {}
     for name, point in POINTS.items():
         raw = words[point.offset] << 16 | words[point.offset + 1]
@@ -155,6 +179,15 @@ def decode(words: Sequence[int]) -> dict[str, Sample]:
         if raw != _NOT_IMPLEMENTED_ACC32 and abs(scale) <= _LARGEST_SCALE:
             samples[name] = Sample(raw, scale)
     return samples
+
+
+def _decode_floats(words: Sequence[int]) -> Iterator[tuple[str, Sample]]:
+    """Yield the counters of a float model, rounded half even to thousandths: differences add up exactly from there."""
+    for name, offset in FLOAT_OFFSETS.items():
+        (value,) = struct.unpack(">f", struct.pack(">HH", *words[offset : offset + 2]))
+        if math.isfinite(value) and 0 <= value <= _LARGEST_FLOAT:
+            raw = int(Decimal(value).scaleb(-_FLOAT_SCALE).to_integral_value())
+            yield name, FloatSample(raw, _FLOAT_SCALE)
 
 
 def signed(word: int) -> int:
@@ -225,7 +258,7 @@ def _decreased(stand: Stand, sample: Sample, end_utc: int, dial: Dial) -> Interv
     spans = max(1, (end_utc - stand.end_utc) // dial.interval_s)
     most = dial.largest_step * spans or dial.modulus // 10
     counts = (sample.raw - stand.raw) % dial.modulus
-    fits = max(stand.raw, sample.raw) < dial.modulus
+    fits = max(stand.raw, sample.raw) < dial.modulus and not isinstance(sample, FloatSample)
     if stand.scale == sample.scale and fits and counts <= most:
         flags = (*stand.flags, Quality(ROLLOVER, words))
         return _interval(end_utc, Decimal(counts).scaleb(sample.scale), flags, dial)

@@ -1,4 +1,4 @@
-"""The commands that work on an enrolled device: run, push, seal, retry, status, receipts.
+"""The commands that work on an enrolled device: run, push, seal, retry, status, controls, receipts.
 
 In: a configuration file. Out: what the command answers. Puts the parts together; decides nothing of its own.
 """
@@ -14,17 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gridpost import exchange, messages, tabular, units
+from gridpost import exchange, tabular, units
 from gridpost.errors import AlreadyExists, FileInvalid, StoreUnavailable
-from gridpost.model import Channel, CreatedMeterReadings, IntervalBlock, Readings
+from gridpost.model import Channel, IntervalBlock, Readings
 
 from . import config as settings
 from . import identity, renewal
 from .agent import Agent, new_id
 from .clockwatch import wall_ms
+from .control_book import ControlBook
 from .journal import Journal
 from .outgoing import MAX_BODY, Draft, Outgoing
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Parties, Pusher
+from .sealing import PLAIN, Form
 from .spool import Batch, Row, Spool
 from .transport import Transport
 
@@ -98,11 +100,12 @@ async def _drain(config: settings.Config, spool: Spool, journal: Journal, sent: 
     return asdict(drained) | {"waiting": spool.status()["readings_waiting"]}
 
 
-def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
+def seal(file: Path, content: bytes, out: Path, bar: Bar, form: Form = PLAIN) -> dict[str, Any]:
     """Write the readings of a CSV as one signed message, and nothing when they do not fit one.
 
     Raises:
         FileInvalid: the file, or more readings than one message takes.
+        ConfigInvalid: readings of a kind that `form` has no reader for.
     """
     config = settings.load(file)
     parties = identity.parties(config)
@@ -111,8 +114,8 @@ def seal(file: Path, content: bytes, out: Path, bar: Bar) -> dict[str, Any]:
         step(1)
         with _spool(config) as spool:
             now_ms = wall_ms() + spool.clock_offset_ms()
-            header = Outgoing(spool).header(_draft(parties, now_ms), "MeterReadings")
-        body = messages.encode(CreatedMeterReadings(header, readings))
+            header = Outgoing(spool).header(_draft(parties, now_ms), form.noun)
+        body = form.encode(header, readings)
         step(1)
         if len(body) > MAX_BODY:
             raise FileInvalid(
@@ -149,6 +152,14 @@ def status(file: Path) -> dict[str, Any]:
     config = settings.load(file)
     with _spool(config) as spool:
         return {"serial": config.identity.serial, **spool.status()}
+
+
+def controls(file: Path) -> dict[str, Any]:
+    """Return the commands the spool knows."""
+    config = settings.load(file)
+    with _spool(config) as spool:
+        listed = ControlBook(spool).listed()
+    return {"count": len(listed), "waiting": sum(one["state"] == "open" for one in listed), "controls": listed}
 
 
 def receipts(file: Path, out: Path) -> dict[str, Any]:
@@ -197,7 +208,7 @@ def _transport(config: settings.Config) -> Transport:
 
 @contextlib.contextmanager
 def _spool(config: settings.Config) -> Iterator[Spool]:
-    spool = Spool(config.path(config.spool.path))
+    spool = Spool(config.path(config.spool.path), keep_days=config.spool.keep_days)
     try:
         yield spool
     finally:

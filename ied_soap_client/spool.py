@@ -67,17 +67,21 @@ class Batch:
 class Spool:
     """One open spool file; one thread uses it."""
 
-    def __init__(self, path: Path, connect: Callable[..., sqlite3.Connection] = sqlite3.connect) -> None:
+    def __init__(
+        self, path: Path, connect: Callable[..., sqlite3.Connection] = sqlite3.connect, *, keep_days: int = 0
+    ) -> None:
         """Open or make the file.
 
         Args:
             path: of the file.
             connect: as `sqlite3.connect`; what fails on disks is told by its errors.
+            keep_days: how long receipted values are kept to be sent again on request; 0: not at all.
 
         Raises:
             StoreUnavailable: it cannot be opened.
             ConfigInvalid: a newer Gridpost wrote it.
         """
+        self.keep_s = keep_days * 86400
         with _told():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # consumption is personal data
             self._db = connect(path, isolation_level=None)
@@ -124,10 +128,14 @@ class Spool:
             StoreUnavailable: disk full or unusable; nothing was kept, the caller keeps it and comes again.
         """
         with self.transaction() as db:
-            self._insert_rows(db, batch.rows, measured)
-            self._put_stands(db, batch.stands)
-            for event in batch.events:
-                db.execute("INSERT INTO event (content) VALUES (?)", (_event_text(event),))
+            self.put(db, batch, measured=measured)
+
+    def put(self, db: sqlite3.Connection, batch: Batch, *, measured: bool = True) -> None:
+        """Keep a batch inside a transaction, with what else belongs to it; as `record`."""
+        self._insert_rows(db, batch.rows, measured)
+        self._put_stands(db, batch.stands)
+        for event in batch.events:
+            db.execute("INSERT INTO event (content) VALUES (?)", (_event_text(event),))
 
     def flag_clock(self, detail: str, stands: Mapping[ChannelKey, Stand]) -> int:
         """Mark everything measured since the clock was last known right with quality 1.4.9; return how many values.
@@ -246,6 +254,11 @@ class Spool:
         """Return a counter of the spool; 0 while it was never set."""
         found = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return found[0] if found else 0
+
+    def meta_now(self, key: str) -> int:
+        """Return a counter of the spool outside a transaction."""
+        with _told():
+            return self.meta(self._db, key)
 
     def put_meta(self, db: sqlite3.Connection, key: str, value: int) -> None:
         """Set a counter inside a transaction."""

@@ -3,7 +3,42 @@
 Changed only by raising VERSION and upgrading in spool.py.
 """
 
-VERSION = 2
+VERSION = 3
+
+_OFFICE_SIDE = (
+    """CREATE TABLE control (
+        mrid TEXT PRIMARY KEY,               -- the bus's id of it; each is judged once, whatever comes again
+        counter INTEGER NOT NULL,            -- as sealed
+        known INTEGER NOT NULL,              -- highest counter of this device's controls when it came
+        content TEXT NOT NULL,               -- JSON of the Control as verified
+        raw BLOB NOT NULL,                   -- the sealed answer: why this device did what it did
+        taken_utc_ms INTEGER NOT NULL,
+        accepted_utc_ms INTEGER,             -- when the bus was told that it waits to be acted on
+        first_row INTEGER,                   -- of a billing reset: the readings that must be receipted before,
+        last_row INTEGER,                    -- as ids in reading
+        intent_utc_ms INTEGER,               -- synced before the act: from here on it is never tried again
+        outcome TEXT CHECK (outcome IN ('refused', 'done', 'failed', 'unknown', 'expired')),  -- NULL: open
+        outcome_utc_ms INTEGER,
+        reason TEXT NOT NULL DEFAULT ''
+    )""",
+    "CREATE INDEX control_open ON control (counter) WHERE outcome IS NULL",
+    # The newest version of each value that was receipted, for as long as the settings say: for request-data.
+    """CREATE TABLE kept (
+        channel INTEGER NOT NULL REFERENCES channel,
+        interval_s INTEGER NOT NULL,
+        end_utc INTEGER NOT NULL,
+        value TEXT,
+        qualities TEXT NOT NULL,
+        PRIMARY KEY (channel, interval_s, end_utc)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX kept_end ON kept (end_utc)",
+    """CREATE TABLE pulse (
+        name TEXT PRIMARY KEY,               -- meter and channel of the input
+        count INTEGER NOT NULL,              -- pulses since counting began
+        file TEXT NOT NULL,                  -- which file they were read from: device and inode
+        place INTEGER NOT NULL               -- octets of it that are counted
+    ) WITHOUT ROWID""",
+)
 
 SCHEMA = (
     """CREATE TABLE channel (
@@ -70,9 +105,14 @@ SCHEMA = (
         certificate BLOB NOT NULL,           -- DER of a bus certificate once seen and trusted
         first_seen_utc_ms INTEGER NOT NULL
     )""",
-    # sequence; proven_row: the last reading id up to which the clock is known right; clock_offset_ms: bus minus ours
+    # sequence; proven_row: the last reading id up to which the clock is known right; clock_offset_ms: bus minus ours;
+    # control_counter: highest of a control for this device
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    *_OFFICE_SIDE,
 )
 
 # Version -> what makes it of the one before.
-UPGRADES = {2: ("ALTER TABLE message ADD COLUMN items TEXT NOT NULL DEFAULT '[]'",)}
+UPGRADES = {
+    2: ("ALTER TABLE message ADD COLUMN items TEXT NOT NULL DEFAULT '[]'",),
+    3: _OFFICE_SIDE,
+}

@@ -37,6 +37,11 @@ class HttpAnswer(NamedTuple):
         text = self.headers.get("retry-after", "")
         return min(int(text), 3600) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the bus says that commands wait (header Gridpost-Waiting): an unsigned hint, good for a fetch."""
+        return self.headers.get("gridpost-waiting", "0").strip("0 ") != ""
+
 
 class Transport:
     """A kept-alive connection to one bus."""
@@ -48,12 +53,14 @@ class Transport:
             ConfigInvalid: `tls_ca` is no file of certificates.
         """
         self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
             verify=_context(url, tls_ca),
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=True,
-            limits=httpx.Limits(max_connections=2, max_keepalive_connections=1, keepalive_expiry=120),
+            # A push, a fetch that is held open, and a certificate's renewal may be under way at once.
+            limits=httpx.Limits(max_connections=3, max_keepalive_connections=2, keepalive_expiry=120),
         )
 
     async def __aenter__(self) -> Transport:
@@ -66,19 +73,29 @@ class Transport:
 
     async def get(self, path: str) -> HttpAnswer:
         """Fetch `path` below the bus's address; raises as `post`."""
-        return await self._ask("GET", path, b"", {})
+        return await self._ask("GET", path, b"", {}, self._timeout_s)
 
-    async def post(self, path: str, content: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+    async def post(self, path: str, content: bytes, headers: Mapping[str, str], held_s: int = 0) -> HttpAnswer:
         """Send bytes and return the answer, whatever its status.
+
+        Args:
+            path: below the bus's address.
+            content: the body.
+            headers: beside the usual ones.
+            held_s: how much longer than usual the bus may take to answer, as it was asked to.
 
         Raises:
             BusUnreachable: no connection, a broken one, a time-out, or an answer beyond the cap.
         """
-        return await self._ask("POST", path, content, headers)
+        return await self._ask("POST", path, content, headers, self._timeout_s + held_s)
 
-    async def _ask(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> HttpAnswer:
+    async def _ask(
+        self, method: str, path: str, content: bytes, headers: Mapping[str, str], patience_s: int
+    ) -> HttpAnswer:
+        timeout = httpx.Timeout(self._timeout_s, read=patience_s)
+        url = self.url + path
         try:
-            async with self._client.stream(method, self.url + path, content=content, headers=headers) as response:
+            async with self._client.stream(method, url, content=content, headers=headers, timeout=timeout) as response:
                 body = await self._capped(response)
         except _TROUBLE as error:
             reason = str(error) or type(error).__name__

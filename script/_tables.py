@@ -17,10 +17,14 @@ from gridpost.ied_soap_client import cli as ied_cli
 from gridpost.ied_soap_client import config as ied_config
 from gridpost.server import cli as bus_cli
 from gridpost.server import config as bus_config
+from gridpost.server.office import rights
 from gridpost.server.transports import http_values
+from lxml import etree
 
-from gridpost import settings, tabular
+from gridpost import controls, ns, schemas, settings, tabular
+from gridpost.controls import ACTIONS, Role
 from gridpost.errors import PeerFault, leaves
+from gridpost.partners import MAY
 
 DOCS = Path(__file__).parent.parent / "docs"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -60,7 +64,8 @@ def _commands(program: str, command: click.Command) -> Rows:
 
 def _meaning(option: click.Option) -> str:
     choices = f" One of {', '.join(option.type.choices)}." if isinstance(option.type, click.Choice) else ""
-    default = f" Default: `{option.default}`." if option.show_default else ""
+    shown = option.show_default and not callable(option.default)  # what is worked out at each call is no constant
+    default = f" Default: `{option.default}`." if shown else ""
     return f"{option.help or ''}{choices}{default}".strip()
 
 
@@ -84,6 +89,23 @@ def _columns(names: tuple[str, ...]) -> Callable[[], Rows]:
             yield f"`{name}`", COLUMN_MEANINGS[name]
 
     return rows
+
+
+def _actions() -> Rows:
+    yield "kind of command", "EndDeviceControlType ref", "value in", "names an output"
+    for name, action in controls.ACTIONS.items():
+        yield f"`{name}`", f"`{action.code}`", action.unit, "yes" if action.output else ""
+
+
+def _operations(wsdl: str) -> Rows:
+    """The operations of a WSDL with the Body's child, and what their documentation says."""
+    tree = etree.fromstring(schemas.documents()[wsdl])
+    names = {"w": ns.WSDL}
+    yield "operation", "Body child", "what it does"
+    for one in tree.iterfind("w:portType/w:operation", names):
+        message = one.find("w:input", names).get("message").partition(":")[2]
+        element = tree.find(f"w:message[@name='{message}']/w:part", names).get("element").partition(":")[2]
+        yield f"`{one.get('name')}`", f"`{element}`", " ".join(one.findtext("w:documentation", "", names).split())
 
 
 COLUMN_MEANINGS = {
@@ -119,13 +141,31 @@ COLUMN_MEANINGS = {
     "nem12_next_read": "NEM12 NextScheduledReadDate",
 }
 
+
+def _rights() -> Rows:
+    yield "request", "roles", "grant needed of each usage point concerned"
+    for name, need in rights.NEEDS.items():
+        roles = "all" if need.roles == frozenset(Role) else ", ".join(sorted(need.roles))
+        yield f"`{name}`", roles, " or ".join(sorted(need.kinds)) or "none: it is about the partner's own"
+
+
+def _role_actions() -> Rows:
+    yield "role", "commands it may ask for"
+    for role, actions in MAY.items():
+        yield role.value, "all" if actions == frozenset(ACTIONS) else ", ".join(sorted(actions))
+
+
 TABLES: Mapping[str, Callable[[], Rows]] = {
     "errors": _errors,
+    "office_rights": _rights,
+    "office_actions": _role_actions,
     "http": _http,
     "bus_settings": lambda: _settings(bus_config.SECTIONS),
-    "ied_settings": lambda: _settings({**ied_config.SECTIONS, "meter": ied_config.Meter}),
+    "ied_settings": lambda: _settings({**ied_config.SECTIONS, **ied_config.LISTS}),
     "bus_commands": lambda: _commands("gridpost", bus_cli.group),
     "ied_commands": lambda: _commands("gridpost-ied", ied_cli.group),
+    "actions": _actions,
+    "office_operations": lambda: _operations(schemas.OFFICE_WSDL_NAME),
     "readings_columns": _columns(tabular.COLUMNS),
     "channel_columns": _columns(tabular.CHANNEL_COLUMNS),
     "site_columns": _columns((*tabular.KEY_COLUMNS, *tabular.SITE_COLUMNS)),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -32,14 +32,18 @@ from gridpost.wssecurity import KeySigner
 
 from .audit import Audit
 from .audit import configured as audit_log
-from .clock import WatchedClock
+from .clock import MonotonicTimer, WatchedClock
 from .config import Config, host_port
+from .controls.running import FOLLOW_S, LOOK_S, ControlRoom
 from .day_files import DayFiles
 from .enrolment import DeviceCA, Est, ends_utc_ms, utc_now
 from .figures import TIMES_US, Distribution
 from .heads import Author, HeadPublisher
-from .identity import load_signer
+from .identity import load_rsa_signer, load_signer
 from .metrics import LOOKED_S, Metrics, Sources
+from .office.listening import Given, OfficeSide
+from .office.pushing import PUSH_S, Pushes, calling
+from .office.service import UTILITY
 from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
@@ -48,6 +52,7 @@ from .tls import Https, renewed
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
 from .transports.http_values import HttpLimits
+from .transports.office_http import OfficeHttpFactory
 from .transports.shared_port import BACKLOG, SharedPort
 from .trust_keeper import TrustKeeper, own_certificates
 from .worker import Aside, ReactorWorker
@@ -61,22 +66,6 @@ METRICS_CONNECTIONS = 32
 _log = Logger()
 
 
-class MonotonicTimer:
-    """The reactor's timer on a clock that never steps: the listener's deadlines depend on it."""
-
-    def __init__(self, reactor: Any) -> None:
-        """Wrap a reactor."""
-        self._reactor = reactor
-
-    def seconds(self) -> float:
-        """Return monotonic seconds."""
-        return monotonic()
-
-    def callLater(self, delay: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Schedule a call, as IReactorTime has it."""
-        return self._reactor.callLater(delay, function, *args, **kwargs)
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a bus is made of, once it is opened."""
@@ -87,6 +76,7 @@ class Parts:
     clock: WatchedClock
     signer: KeySigner
     ca: DeviceCA
+    rsa: KeySigner | None = None
 
 
 def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Parts:
@@ -100,13 +90,13 @@ def open_parts(config: Config, on_fatal: Callable[[BaseException], None]) -> Par
         NotFound, ConfigInvalid: a file is missing or not what it should be.
         StoreUnavailable: another `serve` holds the store, or its schema is of another version.
     """
-    signer = load_signer(config)
+    signer, rsa = load_signer(config), load_rsa_signer(config)
     ca = DeviceCA.load(config.path(config.identity.ca_certificate), config.path(config.identity.ca_key))
     audit: Audit
     clock = WatchedClock(lambda step: audit.event("clock-stepped", by_ms=step))
     audit = audit_log(config, clock)
     store = open_store(config.database, clock, serve=True, on_fatal=on_fatal)
-    return Parts(config, store, audit, clock, signer, ca)
+    return Parts(config, store, audit, clock, signer, ca, rsa)
 
 
 def day_files(config: Config, store: SqlStore) -> DayFiles:
@@ -153,14 +143,16 @@ class Bus:
         self._parts, self._reactor, self._https = parts, reactor, https
         self._pool = ThreadPool(1, 1, "large messages")
         self._readers_pool = ThreadPool(1, 1, "readers")
-        self._factories: dict[str, DeviceHttpFactory] = {}  # by scheme
+        self._factories: dict[str, DeviceHttpFactory | OfficeHttpFactory] = {}  # by scheme
         self._ports: list[Any] = []  # IListeningPort; zope's interfaces carry no self for mypy
         self._loops: list[LoopingCall] = []
         config = parts.config
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
-        post = Post(config.bus.id, parts.signer, parts.store, parts.clock, zone_of, limits, config.trust.stale_crl)
+        known = (config.bus.id, parts.signer, parts.store, parts.clock, zone_of)
+        post = Post(*known, limits, config.trust.stale_crl, parts.rsa)
+        self._controls = ControlRoom(post, config.commands, parts.store, reactor)
         worker = ReactorWorker(reactor, self._pool, self._may_send)
-        self._reception = Reception(post, parts.audit, worker)
+        self._reception = Reception(post, parts.audit, worker, self._controls.desk)
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._est = Est(parts.ca, parts.store, utc_now, config.trust)
@@ -170,6 +162,11 @@ class Bus:
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
+        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake)
+        named = config.office.http or config.office.https
+        self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
+        service = partial(_entry_point, "gridpost.deliveries", "soap")
+        self._pushes = Pushes(parts.store, calling(service, parts.signer, parts.clock), parts.clock)
         self._reader: tuple[DayFileReader, Deliveries] | None = None
         if config.mv90.enabled:
             delivery: Delivery = _entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
@@ -188,16 +185,26 @@ class Bus:
         _check_open_files(self._parts.config.listen.connections)
         self._pool.start()
         self._readers_pool.start()
+        self._controls.begin()
         listen = self._parts.config.listen
         addresses = []
         for scheme, address in (("http", listen.http), ("https", listen.https)):
             if address:
-                addresses.append(await self._listen(scheme, self._endpoint(scheme, address), self._factory(scheme)))
+                endpoint = self._endpoint(address, self._https if scheme == "https" else None)
+                addresses.append(await self._listen(scheme, endpoint, self._factory(scheme)))
+        for one in self._office.listeners() if self._office else ():
+            endpoint = self._endpoint(one.address, one.https)
+            addresses.append(await self._listen(f"office-{one.scheme}", endpoint, one.factory) + UTILITY)
         metrics = await self._tell_metrics(self._parts.config.metrics.listen)
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
         self._every(TRUST_LOOKED_S, lambda: self._reading("trust", self._keep_trust), now=True)
         self._every(HEADS_LOOKED_S, self._publish_heads, now=True)
         self._every(QUOTES_S, lambda: self._reading("quoted-receipts", self._hold_quotes_against_the_log))
+        follow = partial(self._controls.follow, self._aside.run, self._parts.audit, self._reception.alarms)
+        self._every(LOOK_S, self._controls.desk.look)
+        self._every(FOLLOW_S, lambda: self._reading("controls", follow))
+        push = partial(self._pushes.carry, self._aside.run, self._parts.audit)
+        self._every(PUSH_S, lambda: self._reading("push", push))
         if self._reader:
             self._every(self._parts.config.mv90.poll_s, lambda: self._reading("mv90", self._read_log))
         self._parts.audit.event("started", addresses=" ".join(addresses), **metrics)
@@ -207,6 +214,7 @@ class Bus:
         """Stop in order: the doors, the messages in flight, the readers after their present step, the store."""
         self._stopping = True
         self._aside.hurry()
+        self._controls.stop()
         for port in self._ports:
             await (port.stopListening() or succeed(None))
         for factory in self._factories.values():
@@ -218,6 +226,9 @@ class Bus:
             if running is not None:
                 await running
         self._flush_refusals()
+        if self._office:
+            self._office.close()
+        await deferToThreadPool(self._reactor, self._readers_pool, self._pushes.close)
         self._readers_pool.stop()
         self._pool.stop()
         self._parts.audit.event("stopped")
@@ -268,36 +279,37 @@ class Bus:
 
     def renew_https(self) -> None:
         """Use what the HTTPS certificate's files hold now for connections that come; without HTTPS nothing happens."""
-        if self._https and renewed(self._https, self._parts.audit):
+        held = [self._https, self._office.https if self._office else None]
+        if [one for one in held if one and renewed(one, self._parts.audit)]:
             self._trust = self._trust_keeper()
 
     def _trust_keeper(self) -> TrustKeeper:
         parts, config = self._parts, self._parts.config
         return TrustKeeper(parts.store, parts.ca, own_certificates(config, parts.signer, parts.ca), config.trust)
 
-    async def _listen(self, name: str, endpoint: Any, factory: DeviceHttpFactory) -> str:
+    async def _listen(self, name: str, endpoint: Any, factory: DeviceHttpFactory | OfficeHttpFactory) -> str:
         try:
             port = await endpoint.listen(factory)
         except CannotListenError as error:
             raise ConfigInvalid(f"cannot listen on {error.interface}:{error.port}: {error.socketError}") from None
         self._factories[name] = factory
         self._ports.append(port)
-        host, scheme = port.getHost(), "https" if name == "https" else "http"
+        host, scheme = port.getHost(), "https" if name.endswith("https") else "http"
         return f"{scheme}://{f'[{host.host}]' if ':' in host.host else host.host}:{host.port}"
 
-    def _endpoint(self, scheme: str, address: str) -> Any:
+    def _endpoint(self, address: str, https: Https | None) -> Any:
         host, port = host_port(address)
         if self._parts.config.bus.processes > 1:
-            return SharedPort(self._reactor, (host, port), self._https if scheme == "https" else None)
-        if scheme == "https":
-            return SSL4ServerEndpoint(self._reactor, port, self._https, BACKLOG, host)
+            return SharedPort(self._reactor, (host, port), https)
+        if https:
+            return SSL4ServerEndpoint(self._reactor, port, https, BACKLOG, host)
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
         return kind(self._reactor, port, BACKLOG, host)
 
     def _is_healthy(self) -> bool:
         return self._parts.store.is_healthy() and self._reception.is_able()
 
-    def _every(self, seconds: int, function: Callable[[], Any], *, now: bool = False) -> None:
+    def _every(self, seconds: float, function: Callable[[], Any], *, now: bool = False) -> None:
         loop = LoopingCall(function)
         loop.clock = self._reactor
         loop.start(seconds, now=now)

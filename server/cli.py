@@ -35,12 +35,15 @@ COMMANDS: Mapping[str, Entry] = {
     "restore": Entry("restore", "Put a backup in the store's place."),
     "bus": Entry("bus", "Give the bus its next key."),
     "ied": Entry("ied", "Enrol, list, show and revoke devices."),
+    "partner": Entry("partner", "Make offices known, and say what they may see."),
+    "control": Entry("control", "List, release, hold and delete commands to devices; say what they reach."),
     "crl": Entry("crl", "Make, import, list and write lists of revoked certificates."),
     "export": Entry("export", "Write files from the store."),
     "log": Entry("log", "Check the log, sign its heads, prove entries, let old evidence go."),
     "convert": Entry("convert", "Convert between mdef, nem12, csv and cim; needs no bus."),
     "validate": Entry("validate", "Check messages and documents against the schemas; needs no bus."),
     "verify": Entry("verify", "Check receipts, tree heads and proof files; needs no bus."),
+    "decrypt": Entry("decrypt", "Read the parts of a message that are encrypted for your key; needs no bus."),
 }
 
 

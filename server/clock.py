@@ -1,4 +1,4 @@
-"""The bus's clock: the machine's, watched.
+"""The bus's clock: the machine's, watched; and the timer of its listeners, which knows no wall clock.
 
 A step of the machine's clock changes which messages are taken as fresh, so it is never silent: the clock compares each
 reading with the monotonic one and reports a step before it follows it (facts/security.md 2.4). That recorded times
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 STEP_MS = 2_000  # what NTP slews stays far below this between two readings
 
@@ -40,3 +41,19 @@ class WatchedClock:
 
     def _difference_ms(self) -> int:
         return (self._wall_ns() - self._monotonic_ns()) // 1_000_000
+
+
+class MonotonicTimer:
+    """The reactor's timer on a clock that never steps: the listener's deadlines depend on it."""
+
+    def __init__(self, reactor: Any) -> None:
+        """Wrap a reactor."""
+        self._reactor = reactor
+
+    def seconds(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def callLater(self, delay: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Schedule a call, as IReactorTime has it."""
+        return self._reactor.callLater(delay, function, *args, **kwargs)

@@ -7,12 +7,14 @@ to the file. Unknown keys are errors: a mistyped limit must not silently be no l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gridpost import settings
+from gridpost.controls import ACTIONS, Role
 from gridpost.errors import ConfigInvalid, NotFound
 from gridpost.settings import setting
 
@@ -41,6 +43,8 @@ class Identity:
     ca_key: str = setting("ca.key", "the CA's key; needed only while devices enrol")
     certificate: str = setting("bus.pem", "the bus's certificate, which signs receipts")
     key: str = setting("bus.key", "its key")
+    rsa_certificate: str = setting("", "a second one, of RSA, that answers whoever signs with RSA; empty: none")
+    rsa_key: str = setting("", "its key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,57 @@ class Metrics:
     )
 
 
+# Actions that switch something: what a stolen key could do at once is bounded from the start.
+_SWITCHING = tuple(name for name, action in ACTIONS.items() if action.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Commands to devices: who may ask for what, what waits for persons, what is held."""
+
+    persons: Mapping[str, int] = setting(
+        {"trip": 2, "disconnect-generator": 2},
+        "action -> persons, each of another name, who must release it; others: 0",
+    )
+    may: Mapping[str, Sequence[str]] = setting(
+        {}, 'role -> actions it may ask for, where that is less than the role may; such as { supplier = ["shed"] }'
+    )
+    period_s: int = setting(3600, "seconds over which the four thresholds below count what was released")
+    most: Mapping[str, int] = setting(
+        dict.fromkeys(_SWITCHING, 500), "action -> commands of one issuer in the period; what exceeds them is held"
+    )
+    most_all: Mapping[str, int] = setting(
+        dict.fromkeys(_SWITCHING, 2000), "action -> commands of all issuers together in the period"
+    )
+    value: Mapping[str, str] = setting(
+        {}, 'action -> sum of the values of one issuer\'s commands in the period, such as { reduce = "5000" }'
+    )
+    value_all: Mapping[str, str] = setting({}, "action -> sum of the values of all issuers' commands in the period")
+    clock_gap: str = setting(
+        "refuse", "timed commands nearer to each other than the clocks of their IEDs are apart: refuse, or hold"
+    )
+    life_s: int = setting(86_400, "seconds a command is good that states no end, from when it may be acted on")
+    long_polls: int = setting(
+        10_000, "fetches kept open at once, waiting for a command; further ones are answered at once"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """The office listener: partners' SOAP calls at POST /utility, and the WSDL. UsernameTokens count over HTTPS only."""
+
+    http: str = setting("", "address and port of plain HTTP, such as 127.0.0.1:8081; empty: none")
+    https: str = setting("", "address and port of HTTPS; empty: none")
+    tls_certificate: str = setting("", "the HTTPS certificate with its chain, PEM")
+    tls_key: str = setting("", "its key, PEM")
+    client_ca: str = setting("", "the CAs of partners' TLS client certificates, PEM; empty: none is asked for")
+    public_url: str = setting("", "the address partners use, put into the WSDL; empty: what the Host header says")
+    body_limit: int = setting(1 << 20, "largest message in bytes; the caps on '<' and '=' grow in proportion")
+    connections: int = setting(500, "open connections at most")
+    connections_per_peer: int = setting(64, "of them from one address")
+    page: int = setting(10_000, "values, events or mails in one answer at most; what is more comes with further pages")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
@@ -109,6 +164,8 @@ class Config:
     log: Log = Log()
     mv90: Mv90 = Mv90()
     metrics: Metrics = Metrics()
+    commands: Commands = Commands()
+    office: Office = Office()
 
     @property
     def database(self) -> Path | str:
@@ -122,9 +179,11 @@ class Config:
 
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
-    "metrics": Metrics,
+    "metrics": Metrics, "commands": Commands, "office": Office,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
+CLOCK_GAP = ("refuse", "hold")
+_DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z", re.ASCII)
 
 
 def load(file: Path) -> Config:
@@ -160,21 +219,50 @@ def _check(config: Config, file: Path) -> None:
         "trust.crl_days": (config.trust.crl_days, 1),
         "mv90.poll_s": (config.mv90.poll_s, 1),
         "mv90.grace_h": (config.mv90.grace_h, 0),
+        "commands.period_s": (config.commands.period_s, 1),
+        "commands.life_s": (config.commands.life_s, 1),
+        "commands.long_polls": (config.commands.long_polls, 0),
+        "office.body_limit": (config.office.body_limit, 1),
+        "office.connections": (config.office.connections, 1),
+        "office.connections_per_peer": (config.office.connections_per_peer, 1),
+        "office.page": (config.office.page, 1),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:
             raise ConfigInvalid(f"{file}: {name} must be at least {smallest}")
     if config.trust.stale_crl not in STALE_CRL:
         raise ConfigInvalid(f"{file}: trust.stale_crl must be one of {', '.join(STALE_CRL)}")
-    if config.listen.https and not (config.listen.tls_certificate and config.listen.tls_key):
-        raise ConfigInvalid(f"{file}: listen.https needs listen.tls_certificate and listen.tls_key")
+    for name, one in (("listen", config.listen), ("office", config.office)):
+        if one.https and not (one.tls_certificate and one.tls_key):
+            raise ConfigInvalid(f"{file}: {name}.https needs {name}.tls_certificate and {name}.tls_key")
     if not (config.listen.http or config.listen.https):
         raise ConfigInvalid(f"{file}: neither listen.http nor listen.https is set")
     check_bus_id(config.bus.id)
     check_processes(config)
-    for address in filter(None, (config.listen.http, config.listen.https)):
+    _check_commands(config.commands, file)
+    for address in filter(None, (config.listen.http, config.listen.https, config.office.http, config.office.https)):
         host_port(address)
     of_process(config, config.bus.processes - 1)
+
+
+def _check_commands(commands: Commands, file: Path) -> None:
+    """Hold what is named by an action or a role against those there are, and each threshold against its kind."""
+    if commands.clock_gap not in CLOCK_GAP:
+        raise ConfigInvalid(f"{file}: commands.clock_gap must be one of {', '.join(CLOCK_GAP)}")
+    counts = {"persons": commands.persons, "most": commands.most, "most_all": commands.most_all}
+    sums = {"value": commands.value, "value_all": commands.value_all}
+    lists = {f"may.{role}": dict.fromkeys(actions) for role, actions in commands.may.items()}
+    for name, table in (counts | sums | lists).items():
+        if unknown := sorted(set(table) - set(ACTIONS)):
+            raise ConfigInvalid(f"{file}: commands.{name} unknown action {unknown[0]}; known are {', '.join(ACTIONS)}")
+    if unknown := sorted(set(commands.may) - set(Role)):
+        raise ConfigInvalid(f"{file}: commands.may unknown role {unknown[0]}; known are {', '.join(Role)}")
+    for name, numbers in counts.items():
+        if any(type(number) is not int or number < 0 for number in numbers.values()):
+            raise ConfigInvalid(f"{file}: commands.{name} holds whole numbers, none below 0")
+    for name, texts in sums.items():
+        if not all(isinstance(text, str) and _DECIMAL.match(text) for text in texts.values()):
+            raise ConfigInvalid(f"{file}: commands.{name} holds decimal numbers as text, none below 0")
 
 
 def with_processes(config: Config, processes: int) -> Config:

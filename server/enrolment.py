@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtensionOID, NameOID
 
 from gridpost import enrolment, exchange, renewal, wssecurity
@@ -32,6 +32,7 @@ from .config import Trust
 from .store import Renewal
 
 CA_YEARS, BUS_YEARS = 30, 5
+RSA_BITS = 3072
 # A device's clock may be behind ours when it first checks its own certificate.
 _BACKDATED = timedelta(days=1)
 _YEAR = timedelta(days=365)
@@ -123,9 +124,12 @@ class DeviceCA:
         named = builder.issuer_name(self.certificate.subject).add_extension(issuer, critical=False)
         return named.sign(self._key, hashes.SHA256())
 
-    def issue_bus(self, name: str, now: datetime) -> Pair:
-        """Make the bus's own key and certificate, with the extended key usage that only a bus has (decision 13)."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def issue_bus(self, name: str, now: datetime, *, is_rsa: bool = False) -> Pair:
+        """Make a key and certificate of the bus, with the extended key usage that only a bus has (decision 13).
+
+        P-256; with `is_rsa` RSA-3072, for toolkits that know nothing else.
+        """
+        key = rsa.generate_private_key(65537, RSA_BITS) if is_rsa else ec.generate_private_key(ec.SECP256R1())
         return _pair(self.issue(Subject(name, BUS_YEARS, (BUS_KEY_USAGE,)), key.public_key(), now), key)
 
 
@@ -323,7 +327,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
+def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> Pair:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -29,11 +29,11 @@ MOST_FINDINGS = 10_000
 
 
 class StoreAuthority:
-    """Signatures by the house's own verifier; devices are those whose certificates are on file."""
+    """Signatures by the house's own verifier; devices and partners are those whose certificates are on file."""
 
-    def __init__(self, trust: Trust, serials: Mapping[bytes, str]) -> None:
-        """`serials`: SHA-256 of a device certificate -> whose it is."""
-        self._trust, self._serials = trust, serials
+    def __init__(self, trust: Trust, senders: Mapping[bytes, str]) -> None:
+        """`senders`: SHA-256 of a device's or partner's certificate -> whose it is."""
+        self._trust, self._senders = trust, senders
         self._buses: set[bytes] = set()
 
     def bus(self, raw: bytes) -> Signed:
@@ -50,10 +50,13 @@ class StoreAuthority:
     def device(self, raw: bytes) -> Signed:
         """See `evidence.Authority`."""
         envelope = shape(raw, DEVICE_LIMITS.raised(len(raw)))
-        serial = self._serials.get(envelope.certificate_sha256)
-        if serial is None:
-            raise SignatureInvalid(detail="no certificate of that fingerprint is on file")
-        return _verified(envelope, serial)
+        sender = self._senders.get(envelope.certificate_sha256)
+        if sender is not None:
+            return _verified(envelope, sender)
+        try:
+            return self.bus(raw)  # sealed what a partner sent it without a signature
+        except SignatureInvalid:
+            raise SignatureInvalid(detail="no certificate of that fingerprint is on file") from None
 
 
 def _verified(envelope: Envelope, signer: str) -> Signed:
@@ -150,8 +153,9 @@ def against(archive: Archive, channels: Mapping[int, ChannelKey], trust: Trust, 
         trust: whose bus certificates are believed.
         now_utc_ms: the moment of the check.
     """
-    serials = {row["sha256"]: row["serial"] for row in archive.certificates_on_file()}
-    authority: Authority = StoreAuthority(trust, serials)
+    senders = {row["sha256"]: row["serial"] for row in archive.certificates_on_file()}
+    senders |= {row["sha256"]: row["partner"] for row in archive.partner_certificates_on_file()}
+    authority: Authority = StoreAuthority(trust, senders)
     return Against(Known(authority, channels, now_utc_ms - KEPT_DAYS * DAY_MS), trust)
 
 
@@ -233,9 +237,11 @@ def _heads(archive: Archive, trust: Trust, result: Result) -> dict[int, list[Cla
 
 
 def _certificates(archive: Archive, result: Result) -> None:
-    for row in archive.certificates_on_file():
-        place = f"certificate {row['sha256'].hex() if isinstance(row['sha256'], bytes) else row['sha256']}"
-        if wrong := mistyped("certificate", row):
+    kept = [("certificate", row) for row in archive.certificates_on_file()]
+    kept += [("partner_certificate", row) for row in archive.partner_certificates_on_file()]
+    for table, row in kept:
+        place = f"{table} {row['sha256'].hex() if isinstance(row['sha256'], bytes) else row['sha256']}"
+        if wrong := mistyped(table, row):
             result.add(Item("certificate-changed", f"{', '.join(wrong)} is not of its kind", place))
         elif sha256(row["der"]).digest() != row["sha256"]:
             result.add(Item("certificate-changed", "der has another SHA-256", f"{place} der"))

@@ -100,14 +100,18 @@ class Processes:
 
     def _reserve(self, undo: ExitStack) -> None:
         """Bind each address once: that finds a free port for all of them, or that there is none."""
-        bound: dict[str, Any] = {}
-        for name, address in _addresses(self._config):
+        bound: dict[str, dict[str, Any]] = {"listen": {}, "office": {}}
+        for section, name, address in _addresses(self._config):
             try:
                 self._reserved.append(undo.enter_context(bind_shared(*host_port(address))))
             except OSError as error:
                 raise ConfigInvalid(f"cannot listen on {address}: {error}") from None
-            bound[name] = _written(self._reserved[-1])
-        self._config = replace(self._config, listen=replace(self._config.listen, **bound))
+            bound[section][name] = _written(self._reserved[-1])
+        listen, office = (
+            replace(self._config.listen, **bound["listen"]),
+            replace(self._config.office, **bound["office"]),
+        )
+        self._config = replace(self._config, listen=listen, office=office)
 
     def _is_over(self) -> bool:
         return self._stopping and not any(slot.pid for slot in self._slots)
@@ -129,7 +133,10 @@ class Processes:
             self._hear(slot)
         if not self._started and all(slot.ready for slot in self._slots):
             self._started = True
-            addresses = [f"{name}://{address}" for name, address in _addresses(self._config)]
+            addresses = [
+                f"{name}://{address}{'/utility' if section == 'office' else ''}"
+                for section, name, address in _addresses(self._config)
+            ]
             self._told(addresses, [slot.pid for slot in self._slots])
 
     def _start(self, slot: _Slot) -> None:
@@ -212,9 +219,13 @@ class Processes:
                 os.kill(slot.pid, signal.SIGTERM)
 
 
-def _addresses(config: Config) -> list[tuple[str, str]]:
-    schemes = (("http", config.listen.http), ("https", config.listen.https))
-    return [(name, address) for name, address in schemes if address]
+def _addresses(config: Config) -> list[tuple[str, str, str]]:
+    """Section, scheme and address of every listener that the processes share."""
+    schemes = (
+        ("listen", "http", config.listen.http), ("listen", "https", config.listen.https),
+        ("office", "http", config.office.http), ("office", "https", config.office.https),
+    )  # fmt: skip
+    return [one for one in schemes if one[2]]
 
 
 def _written(bound: socket.socket) -> str:

@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
-from gridpost import answers, exchange, messages, schemas
-from gridpost.check import Transport, check, check_moment
+from gridpost import answers, control_messages, exchange, messages, schemas
+from gridpost.check import HTTP, Transport, check, check_moment
 from gridpost.envelope import Limits
 from gridpost.errors import (
     ActionMismatch,
@@ -26,14 +26,17 @@ from gridpost.errors import (
     PeerFault,
     SignatureInvalid,
     SignerUnavailable,
+    UnknownOperation,
 )
 from gridpost.exchange import Authentic, Sealed
 from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, Refusal
 from gridpost.ports import Clock, Signer, Store, ZoneOf
+from gridpost.requests import GetEndDeviceControls
 
 from .admission import Admission
 from .alarms import ALARMING, LATE, Alarms, Watch, forget_first
 from .audit import Audit
+from .identity import answering
 
 T = TypeVar("T")
 _DEFAULT_NOUN = "MeterReadings"
@@ -51,10 +54,19 @@ class Arrival(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What goes back."""
+    """What goes back.
+
+    Attributes:
+        status: HTTP's.
+        body: the answer.
+        waiting: how many controls wait for the sender; known of who it is only.
+        held: whether it may have waited for a control, so that how long it took says nothing.
+    """
 
     status: int
     body: bytes
+    waiting: int = 0
+    held: bool = False
 
 
 class Worker(Protocol):
@@ -67,9 +79,19 @@ class Worker(Protocol):
         """Return what the store answers to `record()`, called with those of all messages that came in together."""
 
 
+class Fetches(Protocol):
+    """What reception needs of the desk where IEDs fetch their commands (server/controls/desk.py)."""
+
+    async def fetch(self, serial: str, after: int, wait_s: int, certificate: bytes) -> bytes | None:
+        """Return an IED's next control behind a counter, sealed; None when none waits, or none came in time."""
+
+    def waiting(self, serial: str) -> int:
+        """Return how many controls an IED was not given yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
-    """Who answers: the bus's id and key, its store, clock and zones, and how large a message may be."""
+    """Who answers: the bus's id and keys, its store, clock and zones, and how large a message may be."""
 
     bus_id: str
     signer: Signer
@@ -78,6 +100,11 @@ class Post:
     zone_of: ZoneOf
     limits: Limits
     stale_crl: str = "refuse"  # the setting trust.stale_crl
+    rsa: Signer | None = None  # answers what RSA signed; None: the one key answers all
+
+    def signer_for(self, certificate: bytes) -> Signer:
+        """Return the key that answers what a certificate's key signed: of its family, so that its toolkit knows it."""
+        return answering(certificate, self.signer, self.rsa)
 
 
 class Sequences:
@@ -104,9 +131,9 @@ class Sequences:
 class Reception:
     """`receive` and what it needs."""
 
-    def __init__(self, post: Post, audit: Audit, worker: Worker) -> None:
-        """All three live as long as the bus."""
-        self._post, self._audit, self._worker = post, audit, worker
+    def __init__(self, post: Post, audit: Audit, worker: Worker, desk: Fetches | None = None) -> None:
+        """All live as long as the bus; without a desk no command is fetched here."""
+        self._post, self._audit, self._worker, self._desk = post, audit, worker, desk
         self.alarms = Alarms(audit)
         self._sequences, self._watch = Sequences(), Watch()
         self._admission = Admission(self.alarms, post.stale_crl)
@@ -123,11 +150,15 @@ class Reception:
             return self._fault(error, arrival, raw)
         try:
             opened = await self._worker.run(len(raw), lambda: exchange.decode(envelope, enrolment, authentic))
-            return await self._admit(opened, enrolment, arrival, now)
+            if isinstance(opened.message, GetEndDeviceControls):
+                reply = await self._give(opened, opened.message, enrolment, arrival)
+            else:
+                reply = await self._admit(opened, enrolment, arrival, now)
         except PeerFault as error:
-            return self._refuse(error, envelope, authentic, arrival, now)
+            reply = self._refuse(error, envelope, authentic, arrival, now)
         except OurFault as error:
-            return self._fault(error, arrival, raw)
+            reply = self._fault(error, arrival, raw)
+        return reply._replace(waiting=self._desk.waiting(enrolment.sender)) if self._desk is not None else reply
 
     def is_able(self) -> bool:
         """Tell whether the newest message was not one that we failed to take, in the last half minute.
@@ -140,7 +171,7 @@ class Reception:
         """Read, look the signer up, verify; in the pool's thread when the message is large (a store's reads may be)."""
         post = self._post
         envelope = exchange.read(raw, post.limits)
-        if arrival.soap_action and arrival.soap_action != schemas.SOAP_ACTIONS.get(envelope.operation):
+        if arrival.soap_action and arrival.soap_action != schemas.DEVICE_ACTIONS.get(envelope.operation):
             raise ActionMismatch(detail=arrival.soap_action[:200])
         enrolment = post.store.enrolment(envelope.certificate_sha256)
         if enrolment is None:
@@ -167,13 +198,29 @@ class Reception:
             self._look(opened, enrolment, arrival, now)
         return Reply(200, receipt)
 
+    async def _give(self, opened: Opened, asked: GetEndDeviceControls, enrolment: Enrolment, arrival: Arrival) -> Reply:
+        """Let an IED fetch its next command. No entry comes of it: fetched again, the same bytes come (DESIGN 4)."""
+        if self._desk is None:
+            raise UnknownOperation(detail="no commands are fetched here")
+        now = self._post.clock()
+        check_moment(opened, enrolment, arrival.transport, now)
+        self._admission.judge(opened, enrolment, arrival.peer, now)
+        wait_s = asked.wait_s if arrival.transport is HTTP else 0
+        given = await self._desk.fetch(opened.sender, asked.after, wait_s, enrolment.certificate)
+        if given is None:
+            now = self._post.clock()
+            none = control_messages.encode_no_control(asked.header.message_id, self._post.bus_id, now)
+            return Reply(200, seal_answer(self._post.signer_for(enrolment.certificate), none, now), held=True)
+        self._audit.event("control-given", sender=opened.sender, after=asked.after, peer=arrival.peer)
+        return Reply(200, given, held=True)
+
     async def _record(self, opened: Opened, enrolment: Enrolment, arrival: Arrival, now: int) -> tuple[bytes, bool]:
         """Return the receipt that stands, and whether it was made for this message."""
         check_moment(opened, enrolment, arrival.transport, now)
         self._admission.judge(opened, enrolment, arrival.peer, now)
         rows = check(opened.message, enrolment.channels, now, self._post.zone_of)
         made: list[bytes] = []
-        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, made)
+        entry, make_receipt = _entry(opened, arrival), self._receipt_maker(opened, enrolment.certificate, made)
         receipt = await self._worker.recorded(lambda: self._post.store.record(entry, rows, make_receipt))
         return receipt, receipt in made
 
@@ -200,9 +247,12 @@ class Reception:
     def _note(self, code: str, /, **values: str | int | None) -> None:
         self._audit.event("note", code=code, **values)
 
-    def _receipt_maker(self, opened: Opened, made: list[bytes]) -> Callable[[Position, bytes, int, Counts], bytes]:
+    def _receipt_maker(
+        self, opened: Opened, certificate: bytes, made: list[bytes]
+    ) -> Callable[[Position, bytes, int, Counts], bytes]:
         """Called by the writer, in its thread and inside its transaction; what it returned stands in `made`."""
         noun, post = opened.message.header.noun, self._post
+        signer = post.signer_for(certificate)
 
         def make_receipt(position: Position, root_before: bytes, recorded_at_utc_ms: int, counts: Counts) -> bytes:
             receipt = Receipt(
@@ -215,7 +265,7 @@ class Reception:
                 root_before=root_before,
                 counts=counts,
             )
-            made.append(self._seal(answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms))
+            made.append(seal_answer(signer, answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms))
             return made[-1]
 
         return make_receipt
@@ -239,25 +289,28 @@ class Reception:
             self.alarms(error.code, **named, peer=arrival.peer)
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, _noun(envelope))
-            return Reply(500, self._seal(body, now))
+            return Reply(500, seal_answer(self._post.signer_for(envelope.certificate), body, now))
         except OurFault as unable:
             return self._fault(unable, arrival, envelope.raw)
-
-    def _seal(self, body: bytes, now: int) -> bytes:
-        """Seal an answer; a certificate that devices would not believe now counts as no signer (decision 6).
-
-        A receipt sealed with it would stand for ever and be refused for ever.
-        """
-        signer = self._post.signer
-        if not exchange.valid_at(signer.certificate, now):
-            raise SignerUnavailable(detail="the bus's own certificate is not valid now")
-        return exchange.seal(body, signer, now)
 
     def _fault(self, error: GridpostError, arrival: Arrival, raw: bytes) -> Reply:
         if isinstance(error, OurFault):
             self._failed_utc_ms = self._post.clock()
         self._audit.refused(error.code, arrival.peer, error.detail, size=len(raw))
         return Reply(error.http_status, answers.encode_fault(error))
+
+
+def seal_answer(signer: Signer, body: bytes, now_utc_ms: int) -> bytes:
+    """Seal an answer; a certificate that devices would not believe now counts as no signer (decision 6).
+
+    A receipt sealed with it would stand for ever and be refused for ever.
+
+    Raises:
+        SignerUnavailable: the certificate is not valid now, or the key cannot be used.
+    """
+    if not exchange.valid_at(signer.certificate, now_utc_ms):
+        raise SignerUnavailable(detail="the bus's own certificate is not valid now")
+    return exchange.seal(body, signer, now_utc_ms)
 
 
 def _entry(opened: Opened, arrival: Arrival) -> Entry:

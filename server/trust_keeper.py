@@ -21,11 +21,13 @@ from gridpost.ports import Signer
 from . import crl
 from .config import Config, Trust
 from .enrolment import DeviceCA, ends_utc_ms
+from .identity import load_certificates
 from .store import Crl, SqlStore
 
 DAY_MS = 86_400_000
 STEPS = (0, 7, 30, 60)  # days before the end; 0: it is there
 BATCH = 500
+OWN_USES = ("bus", "bus-rsa")  # as `identity.load_certificates` returns them
 
 
 class Event(NamedTuple):
@@ -36,7 +38,7 @@ class Event(NamedTuple):
 
 
 class Own(NamedTuple):
-    """A certificate of this bus, and what it is for: ``bus``, ``https``, ``ca``."""
+    """A certificate of this bus, and what it is for: ``bus``, ``bus-rsa``, ``https``, ``ca``."""
 
     use: str
     der: bytes
@@ -92,11 +94,14 @@ class TrustKeeper:
 def own_certificates(config: Config, signer: Signer, ca: DeviceCA) -> list[Own]:
     """Return the certificates of this bus whose end somebody must hear of in time."""
     owns = [Own("bus", signer.certificate), Own("ca", ca.der)]
-    if config.listen.https:
+    owns += [Own(OWN_USES[1], der) for der in load_certificates(config)[1:]]
+    for use, section in (("https", config.listen), ("office", config.office)):
+        if not section.https:
+            continue
         with suppress(OSError, ValueError):  # the listener itself says that its certificate cannot be read
-            pem = config.path(config.listen.tls_certificate).read_bytes()
+            pem = config.path(section.tls_certificate).read_bytes()
             leaf, *_ = x509.load_pem_x509_certificates(pem)
-            owns.append(Own("https", leaf.public_bytes(serialization.Encoding.DER)))
+            owns.append(Own(use, leaf.public_bytes(serialization.Encoding.DER)))
     return owns
 
 

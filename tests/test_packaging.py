@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PLACES = {"server", "ied_soap_client", "adapters", "xsd", "wsdl"}
-DATA = (".xsd", ".wsdl", ".typed", ".md")
+DATA = (".xsd", ".wsdl", ".typed", ".md", ".csv")
 
 
 def _folders() -> set[str]:

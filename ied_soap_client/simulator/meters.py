@@ -1,7 +1,9 @@
-"""SunSpec meters to develop against: Modbus TCP, model 203 (three-phase wye), a load that looks like one.
+"""SunSpec meters to develop against: Modbus TCP, model 203 (three-phase wye), a load that looks like one; and a relay.
 
 In: how many, from which port, which seed, how fast their time runs. Out: running servers. A meter is a Modbus unit;
-units 1 to 247 share a port, more meters take further ports. Beside modbus.py the only place that imports pymodbus.
+units 1 to 247 share a port, more meters take further ports. Coil 0 of each unit is a relay, closed (1) at the start,
+and input registers 0 and 1 count a pulse for each Wh drawn. The load goes on whatever the relay does: a meter's
+register is a pure function of time here. Beside modbus.py the only place that imports pymodbus.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
 UNITS_PER_PORT = 247
 BASE = 40000
+_HOLDING, _INPUT = (3, 6, 16), 4  # Modbus function codes
 _COS_PHI = 95  # percent: reactive energy is a fixed share of the active
 
 
@@ -48,12 +51,34 @@ class Timescale:
         return self.anchor_ms + (self.clock() - self.anchor_ms) * self.speed
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What all simulated meters share: seed of the load, time, and who is told that a relay is closed now or not."""
+
+    seed: int
+    time: Timescale
+    switched: Callable[[str, bool], None] = lambda _meter, _closed: None
+
+    def words(self, number: int) -> list[int]:
+        """Return a meter's register image now."""
+        return words(self.seed, number, self.time.now_ms())
+
+    def pulses(self, number: int) -> list[int]:
+        """Return a pulse counter's two words now: a pulse for each Wh imported."""
+        return _acc32(load.energy_wms(self.seed, number, self.time.now_ms()) // load.MWH_PER_COUNT)
+
+
 def words(seed: int, meter: int, utc_ms: int) -> list[int]:
     """Return the whole register image of a meter at a moment, beginning at `BASE`."""
     return [0x5375, 0x6E53, *_common(meter), *_model_203(seed, meter, utc_ms), 0xFFFF, 0]
 
 
 async def start(count: int, host: str, port: int, seed: int, time: Timescale) -> tuple[Simulated, ...]:
+    """As `serve`, where nobody watches the relays."""
+    return await serve(count, host, port, Load(seed, time))
+
+
+async def serve(count: int, host: str, port: int, drawn: Load) -> tuple[Simulated, ...]:
     """Start the servers and return where each meter answers; with port 0 free ones are taken.
 
     Raises:
@@ -62,7 +87,7 @@ async def start(count: int, host: str, port: int, seed: int, time: Timescale) ->
     meters: list[Simulated] = []
     for first in range(1, count + 1, UNITS_PER_PORT):
         numbers = range(first, min(count, first + UNITS_PER_PORT - 1) + 1)
-        devices = [_device(unit, number, seed, time) for unit, number in enumerate(numbers, 1)]
+        devices = [_device(unit, number, drawn) for unit, number in enumerate(numbers, 1)]
         chosen = port + (first - 1) // UNITS_PER_PORT if port else 0
         try:
             chosen = chosen or _free_port(host)
@@ -86,16 +111,25 @@ def _free_port(host: str) -> int:
         return port
 
 
-def _device(unit: int, number: int, seed: int, time: Timescale) -> SimDevice:
-    image = words(seed, number, time.now_ms())
+def _device(unit: int, number: int, drawn: Load) -> SimDevice:
+    image, pulses = drawn.words(number), drawn.pulses(number)
 
-    async def refresh(
-        _function: int, start: int, _address: int, _count: int, registers: list[int], _values: object
+    async def touched(
+        function: int, start: int, _address: int, _count: int, registers: list[int], values: Sequence[int] | None
     ) -> ExcCodes | None:
-        registers[BASE - start : BASE - start + len(image)] = words(seed, number, time.now_ms())
+        if function in _HOLDING:
+            registers[BASE - start : BASE - start + len(image)] = drawn.words(number)
+        elif function == _INPUT:
+            registers[:2] = drawn.pulses(number)
+        elif values is not None:
+            drawn.switched(serial(number), bool(values[0]))
         return None
 
-    return SimDevice(unit, [SimData(BASE, values=image, datatype=DataType.REGISTERS)], action=refresh)
+    coils = [SimData(0, values=[True] + [False] * 15, datatype=DataType.BITS)]
+    nothing = [SimData(0, values=[False] * 16, datatype=DataType.BITS)]
+    holding = [SimData(BASE, values=image, datatype=DataType.REGISTERS)]
+    counted = [SimData(0, values=pulses, datatype=DataType.REGISTERS)]
+    return SimDevice(unit, (coils, nothing, holding, counted), action=touched)
 
 
 def _common(number: int) -> list[int]:

@@ -14,7 +14,7 @@ from gridpost.units import format_utc_ms
 
 from .. import config as configuration
 from ..enrolment import DeviceCA, ends_utc_ms, utc_now
-from ..identity import load_signer, put_next
+from ..identity import load_signer, own_files, put_next, rsa_files
 from .output import config_option, done, json_option
 
 
@@ -29,13 +29,16 @@ def command() -> None:
 def renew(config_file: Path, as_json: bool) -> None:
     """Make the bus's next key and certificate; it signs with them once it is started again. Needs the CA's key.
 
-    The present pair stays beside as .old. With several machines do it on one and copy both files to the others.
+    Its RSA pair, where the settings name one, is made anew too. The present files stay beside as .old. With several
+    machines do it on one and copy the files to the others.
     """
     config = configuration.load(config_file)
     ca = DeviceCA.load(config.path(config.identity.ca_certificate), config.path(config.identity.ca_key))
     load_signer(config)
-    made = ca.issue_bus(config.bus.id, utc_now())
-    put_next(config, made.key, made.certificate)
+    for files, is_rsa in ((own_files(config), False), (rsa_files(config), True)):
+        if files:
+            made = ca.issue_bus(config.bus.id, utc_now(), is_rsa=is_rsa)
+            put_next(files, made.key, made.certificate)
     signer = load_signer(config)
     until = format_utc_ms(ends_utc_ms(signer.certificate))
     done(

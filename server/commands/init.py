@@ -18,6 +18,7 @@ from .files import sync
 from .output import done, json_option, typed
 
 CONFIG = "gridpost.toml"
+RSA = {"rsa_certificate": "bus-rsa.pem", "rsa_key": "bus-rsa.key"}
 
 
 @click.command("init")
@@ -34,9 +35,10 @@ CONFIG = "gridpost.toml"
     "--http", default="0.0.0.0:80", show_default=True, callback=typed(configuration.host_port),
     help="Address and port of the device listener.",
 )  # fmt: skip
+@click.option("--rsa/--no-rsa", default=True, show_default=True, help="An RSA key too: some toolkits know no other.")
 @json_option
-def command(folder: Path, bus_id: str, database: str, http: str, as_json: bool) -> None:
-    """Make FOLDER with gridpost.toml, a device CA, the bus's key and an empty database.
+def command(folder: Path, bus_id: str, database: str, http: str, rsa: bool, as_json: bool) -> None:
+    """Make FOLDER with gridpost.toml, a device CA, the bus's keys and an empty database.
 
     FOLDER must be new or empty. It is filled under another name and renamed, so it is whole or absent, and on disk when
     this ends: its CA and key must outlive what is promised with them.
@@ -47,7 +49,7 @@ def command(folder: Path, bus_id: str, database: str, http: str, as_json: bool) 
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".gridpost-", dir=folder.parent))
     try:
-        _fill(work, configuration.Bus(bus_id, database), http)
+        _fill(work, configuration.Bus(bus_id, database), http, rsa=rsa)
         if folder.exists():
             folder.rmdir()
         for path in (*work.iterdir(), work):
@@ -67,17 +69,14 @@ def command(folder: Path, bus_id: str, database: str, http: str, as_json: bool) 
     )
 
 
-def _fill(folder: Path, named: configuration.Bus, http: str) -> None:
-    now = utc_now()
-    ca = make_ca(named.id, now)
-    bus = DeviceCA(*ca).issue_bus(named.id, now)
-    identity = configuration.Identity()
-    secrets = {identity.ca_key: ca.key, identity.key: bus.key}
-    public = {identity.ca_certificate: ca.certificate, identity.certificate: bus.certificate}
+def _fill(folder: Path, named: configuration.Bus, http: str, *, rsa: bool) -> None:
+    secrets, public = _keys(named.id, rsa=rsa)
     own = {"id": named.id}
     if named.database != configuration.Bus().database:
         own["database"] = named.database
     settings = {"bus": own, "listen": {"http": http}, "mv90": {"directory": configuration.Mv90().directory}}
+    if rsa:
+        settings["identity"] = RSA
     config = configuration.Config(folder, bus=named)
     # A URL may hold a password.
     (public if isinstance(config.database, Path) else secrets)[CONFIG] = configuration.render(settings).encode()
@@ -91,3 +90,17 @@ def _fill(folder: Path, named: configuration.Bus, http: str) -> None:
     if not create(config.database):
         raise AlreadyExists("that database is a store already; a further process of its bus needs a copy of its folder")
     folder.chmod(0o755)
+
+
+def _keys(bus_id: str, *, rsa: bool) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Return the files of a new bus's CA and keys by name: the secret ones, and the others."""
+    now, identity = utc_now(), configuration.Identity()
+    made = make_ca(bus_id, now)
+    ca = DeviceCA(*made)
+    bus = ca.issue_bus(bus_id, now)
+    secrets = {identity.ca_key: made.key, identity.key: bus.key}
+    public = {identity.ca_certificate: made.certificate, identity.certificate: bus.certificate}
+    if rsa:
+        second = ca.issue_bus(bus_id, now, is_rsa=True)
+        secrets[RSA["rsa_key"]], public[RSA["rsa_certificate"]] = second.key, second.certificate
+    return secrets, public

@@ -135,7 +135,8 @@ def _run(reactor: Any, bus: Any, failed: list[GridpostError], told: Callable[[Se
 
 def _announce(found: Mapping[str, Any], as_json: bool) -> None:
     """Say where the bus listens. If nobody is there to read it, the audit log still has it, and the bus runs."""
-    lines = [f"listening on {address}   WSDL: {address}/metering?wsdl" for address in found["addresses"]]
+    described = [one if one.endswith("/utility") else f"{one}/metering" for one in found["addresses"]]
+    lines = [f"listening on {one.rpartition('/')[0]}   WSDL: {one}?wsdl" for one in described]
     try:
         click.echo(json.dumps(found) if as_json else "\n".join(lines))
     except OSError:

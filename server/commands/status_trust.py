@@ -14,9 +14,9 @@ from gridpost.units import format_utc_ms
 
 from ..config import Config
 from ..enrolment import ends_utc_ms
-from ..identity import load_certificate
+from ..identity import load_certificates
 from ..store import SqlStore
-from ..trust_keeper import DAY_MS, STEPS
+from ..trust_keeper import DAY_MS, OWN_USES, STEPS
 from .crl import shown
 from .output import SHOWN
 
@@ -25,14 +25,14 @@ def trust_of(config: Config, store: SqlStore, now: int) -> dict[str, Any]:
     """Return what is near its end, lists on file, and alarms."""
     horizon = now + STEPS[-1] * DAY_MS
     near = [("device", one.serial, one.not_after_utc_ms) for one in store.ending(horizon, SHOWN)]
-    if (ends := ends_utc_ms(load_certificate(config))) < horizon:
-        near.insert(0, ("bus", config.bus.id, ends))
+    ends = dict(zip(OWN_USES, map(ends_utc_ms, load_certificates(config)), strict=False))
+    near = [(use, config.bus.id, ends_at) for use, ends_at in ends.items() if ends_at < horizon] + near
     within = {f"within_{days}_days": store.count_ending(now + days * DAY_MS) for days in STEPS if days}
     return {
         "certificates_ending": {"ended": store.count_ending(now), **within},
         "ending": [
-            {"use": use, "name": name, "ends_at": format_utc_ms(ends), "days": max(0, (ends - now) // DAY_MS)}
-            for use, name, ends in near
+            {"use": use, "name": name, "ends_at": format_utc_ms(ends_at), "days": max(0, (ends_at - now) // DAY_MS)}
+            for use, name, ends_at in near
         ],
         "crls": shown(store, now),
         "alarms": {one.code: one.times for one in store.alarms()},

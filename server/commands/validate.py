@@ -25,9 +25,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gridpost import messages, ns, schemas, tabular
-from gridpost.envelope import DEVICE_LIMITS, Element, parse, shape
+from gridpost.envelope import DEVICE_LIMITS, Element, Envelope, parse, shape
 from gridpost.errors import ConfigInvalid, EnvelopeShape, FileInvalid, GridpostError, Item, SchemaInvalid
 from gridpost.ports import FormatOptions
+from gridpost.unsigned import shape_office
 
 from .. import independent
 from . import validate_hints
@@ -35,6 +36,7 @@ from . import validate_hints
 MAX_FINDINGS = 100  # a file
 _SHOW_PROGRESS_FROM = 2 << 20  # bytes in all: below that it is done before a bar is drawn
 _FAULT = ns.q(ns.SOAP11, "Fault")
+_OWN_MESSAGES = ("mailbox.xsd", "encrypted_readings.xsd")  # messages in a namespace of our own
 _PREFIX_MAP = {prefix: uri for uri, prefix in schemas.PREFIXES.items()}
 
 
@@ -116,12 +118,21 @@ def _examine_xml(name: str, raw: bytes, ca_pem: bytes | None) -> tuple[str, Iter
     limits = DEVICE_LIMITS.raised(len(raw))
     root = parse(raw, limits)
     is_message = root.tag == ns.q(ns.SOAP11, "Envelope")
-    signed = is_message and root.find(f".//{ns.q(ns.WSSE, 'Security')}") is not None
-    if signed:
-        shape(raw, limits)
     target = _child_of_body(root) if is_message else root
+    signed = is_message and _is_signed(raw, root, target.tag in schemas.OFFICE_ACTIONS)
     kind = schemas.path_of(target, target).strip("/").removesuffix("[1]")
     return kind + _seal_state(is_message, signed, ca_pem is not None), _findings(name, raw, target, ca_pem)
+
+
+def _is_signed(raw: bytes, root: Element, may_be_unsigned: bool) -> bool:
+    """Hold an envelope against its shape, where it has one, and tell whether it bears a signature."""
+    limits = DEVICE_LIMITS.raised(len(raw))
+    if may_be_unsigned:  # an office may prove itself by its connection or by a UsernameToken
+        return isinstance(shape_office(raw, limits), Envelope)
+    if root.find(f".//{ns.q(ns.WSSE, 'Security')}") is None:
+        return False
+    shape(raw, limits)
+    return True
 
 
 def _seal_state(is_message: bool, signed: bool, verified: bool) -> str:
@@ -154,7 +165,7 @@ def _parts(target: Element) -> Sequence[Element]:
     """Return what a schema of ours describes: the element itself; for a fault, what its detail holds of ours."""
     if target.tag != _FAULT:
         return [target]
-    return [child for child in target.iterfind("detail/*") if child.tag.startswith("{http://iec.ch/")]
+    return [child for child in target.iterfind("detail/*") if child.tag[1:].partition("}")[0] in schemas.FILES]
 
 
 def _diagnose(name: str, part: Element) -> Iterator[Finding]:
@@ -171,7 +182,7 @@ def _diagnose(name: str, part: Element) -> Iterator[Finding]:
 @lru_cache(maxsize=1)
 def _xmlschema() -> xmlschema.XMLSchema:
     folder = Path(str(resources.files("gridpost.xsd")))
-    roots = [folder / file for file in schemas.FILES.values() if file.endswith("_message.xsd")]
+    roots = [folder / file for file in schemas.FILES.values() if file.endswith("_message.xsd") or file in _OWN_MESSAGES]
     first = xmlschema.XMLSchema(str(roots[0]), allow="sandbox", build=False)
     for path in roots[1:]:
         first.add_schema(str(path))

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from rich.progress import Progress
 
@@ -41,27 +42,33 @@ class IndependentAuthority:
     def __init__(self, ca_pem: str) -> None:
         """`ca_pem`: one or more CA certificates."""
         self._ca_pem = ca_pem.encode()
+        self._named = {one.public_bytes(Encoding.DER) for one in independent.authorities(self._ca_pem)}
 
     def bus(self, raw: bytes) -> Signed:
         """See `evidence.Authority`."""
         signed = independent.verify_signature(raw, self._ca_pem)
-        certificate = x509.load_der_x509_certificate(signed.certificate)
-        try:
-            usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-        except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-            usages = x509.ExtendedKeyUsage([])
-        if exchange.BUS_KEY_USAGE not in usages:
+        if not _is_bus(signed.certificate):
             raise SignatureInvalid(detail="the signer's certificate is not a bus's")
         if not wssecurity.is_as_signed(signed.envelope):
             raise EnvelopeShape(detail="bytes outside the signature were changed")
         return Signed(signed.envelope.payload, "", signed.created_utc_ms)
 
     def device(self, raw: bytes) -> Signed:
-        """See `evidence.Authority`."""
+        """See `evidence.Authority`; of a bus, and of a certificate trusted for its own sake, no name counts."""
         signed = independent.verify_signature(raw, self._ca_pem)
+        if signed.certificate in self._named or _is_bus(signed.certificate):
+            return Signed(signed.envelope.payload, "", signed.created_utc_ms)
         names = x509.load_der_x509_certificate(signed.certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         serial = str(names[0].value) if len(names) == 1 else ""
         return Signed(signed.envelope.payload, serial, signed.created_utc_ms)
+
+
+def _is_bus(der: bytes) -> bool:
+    try:
+        usages = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    return exchange.BUS_KEY_USAGE in usages
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +174,7 @@ def _message(name: str, message: Message, signed: Signed) -> Verdict:
     header, sealed_at = message.header, format_utc_ms(signed.created_utc_ms)
     states = {"message_id": header.message_id, "sender": header.source, "signer": signed.signer, "sealed_at": sealed_at}
     other = Item(SourceMismatch.code, f"Source {header.source} was signed by {signed.signer}")
-    return Verdict(name, "message", states, (other,) if header.source != signed.signer else ())
+    return Verdict(name, "message", states, (other,) if signed.signer not in ("", header.source) else ())
 
 
 def _head(head: TreeHead) -> dict[str, Any]:

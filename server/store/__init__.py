@@ -29,11 +29,16 @@ from gridpost.ports import Clock, MakeReceipt, OutboxItem
 
 from . import missing, outbox, schema
 from .archive import Archive
+from .configs import Configs
+from .controls import ControlOnFile, Controls
 from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
+from .entry_rows import EntryRows, StoredEvent, StoredRegister, page_of
 from .keys import NewKey, Renewal
+from .mailbox import Mailboxes, Posted
 from .missing import Missing, Quote
 from .outbox import DeadLetter, ReaderStatus, Status, Tallies
+from .partners import PartnerKey, Partners
 from .reading import Reading
 from .revocations import Alarms, Crl, Ending, Revocations, Revoked, add_alarms
 from .writer import OnFatal, Writer
@@ -41,22 +46,28 @@ from .writer import OnFatal, Writer
 __all__ = [
     "Alarms",
     "CertificateStatus",
+    "ControlOnFile",
     "Crl",
     "DeadLetter",
     "Ending",
     "IedStatus",
     "Missing",
     "NewKey",
+    "PartnerKey",
     "Place",
+    "Posted",
     "Quote",
     "ReaderStatus",
     "Renewal",
     "Revoked",
     "SqlStore",
     "Status",
+    "StoredEvent",
+    "StoredRegister",
     "Tallies",
     "create",
     "open_store",
+    "page_of",
 ]
 
 T = TypeVar("T")
@@ -116,7 +127,7 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
         return store
 
 
-class SqlStore(Reading, Revocations, Archive):
+class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows, Configs):
     """`gridpost.ports.Store` on a database, with the enrolment and delivery verbs beside it.
 
     Without `serve` everything that goes through the writer fails with StoreUnavailable.

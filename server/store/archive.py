@@ -36,6 +36,7 @@ from gridpost.errors import StoreUnavailable
 from .engine import Dialect, told
 from .on_file import subtrees
 from .tables import certificate, entry, event, interval_block, log_node, outbox, partition, register_reading, tree_head
+from .tables_office import control, partner_certificate
 
 STRAYS = 100  # rows without an entry that are named; the first says enough
 CHUNK = 256  # entries handed out at once
@@ -56,7 +57,7 @@ class PartitionOnFile(NamedTuple):
 
 
 class EntryOnFile(NamedTuple):
-    """An entry's row and the rows of its readings and events, as they lie on file."""
+    """An entry's row and the rows of its readings, events and controls, as they lie on file."""
 
     partition: int
     seq: int
@@ -64,6 +65,7 @@ class EntryOnFile(NamedTuple):
     blocks: Sequence[Mapping[str, Any]]
     registers: Sequence[Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
+    controls: Sequence[Mapping[str, Any]]
 
 
 class KeptHead(NamedTuple):
@@ -156,6 +158,11 @@ class Archive:
         """Return every device certificate ever bound."""
         with self.connection() as connection:
             return [dict(row) for row in connection.execute(select(*_raw(certificate))).mappings()]
+
+    def partner_certificates_on_file(self) -> list[Mapping[str, Any]]:
+        """Return every certificate that was ever a partner's."""
+        with self.connection() as connection:
+            return [dict(row) for row in connection.execute(select(*_raw(partner_certificate))).mappings()]
 
     def outbox_on_file(self) -> Iterator[tuple[int, Any, Any]]:
         """Yield id, hash and content of each rendered file."""
@@ -280,8 +287,10 @@ def decompressed(stored: bytes) -> bytes:
     return raw
 
 
-_ROW_TABLES = (interval_block, register_reading, event)
-_TABLES: Mapping[str, Table] = {table.name: table for table in (entry, *_ROW_TABLES, tree_head, certificate, partition)}
+_ROW_TABLES = (interval_block, register_reading, event, control)
+_TABLES: Mapping[str, Table] = {
+    table.name: table for table in (entry, *_ROW_TABLES, tree_head, certificate, partner_certificate, partition)
+}
 
 
 def _raw(table: Table) -> list[Any]:

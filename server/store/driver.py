@@ -6,12 +6,13 @@ still made from `tables.py`, and the parameter's mark from the driver's paramsty
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Select, Table, literal_column, select, text
 
+_KEYS = 256
 _MARKS = {"qmark": "?", "format": "%s", "pyformat": "%s"}
 
 
@@ -23,11 +24,35 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[objec
 
 def select_joined(connection: Connection, columns: str, query: str, rows: Sequence[tuple[int, ...]]) -> Sequence[Any]:
     """Run `query` with the whole numbers `rows` as a table named wanted, its columns named by `columns`."""
-    text = _wanted_text(_mark(connection), columns, len(rows)) + query
-    return connection.exec_driver_sql(text, tuple(value for row in rows for value in row)).all()
+    whole = _wanted_text(_mark(connection), columns, len(rows)) + query
+    return connection.exec_driver_sql(whole, tuple(value for row in rows for value in row)).all()
 
 
-def select_by(connection: Connection, query: str, values: tuple[str | bytes, ...]) -> Sequence[Any]:
+def select_keyed(connection: Connection, query: str, keys: Sequence[tuple[int, ...]]) -> Iterator[Any]:
+    """Run `query` for keys of whole numbers, some hundreds at a time, and yield its rows.
+
+    `query` names them ``wanted w`` (columns k0, k1 ...) and joins them by CROSS JOIN: SQLite then searches the other
+    table for each, and would else walk it where the rows are asked for in the order of its key.
+    """
+    for start in range(0, len(keys), _KEYS):
+        some = list(keys[start : start + _KEYS])
+        columns = ", ".join(f"k{number}" for number in range(len(some[0])))
+        size = 1 << (len(some) - 1).bit_length()  # few distinct texts, so that each is prepared once
+        some += [(-1,) * len(some[0])] * (size - len(some))
+        yield from select_joined(connection, columns, query, some)
+
+
+def locked(connection: Connection, query: str, alias: str) -> str:
+    """Return `query` so that it locks the rows it reads of `alias`, on an engine that locks rows."""
+    lock: Select[Any] = select(literal_column("1")).select_from(text("t")).with_for_update()
+    return f"{query} FOR UPDATE OF {alias}" if "FOR UPDATE" in _compiled(lock, connection) else query
+
+
+def _compiled(statement: Any, connection: Connection) -> str:
+    return str(statement.compile(dialect=connection.dialect))
+
+
+def select_by(connection: Connection, query: str, values: tuple[str | bytes | int, ...]) -> Sequence[Any]:
     """Run `query`, a ``?`` for each of `values`, and return its rows."""
     return connection.exec_driver_sql(_marked(_mark(connection), query), values).all()
 

@@ -26,6 +26,7 @@ from .channel_rules import Owned, check_set, clashes, place, same_row
 from .engine import Dialect, told
 from .reading import channel_of
 from .tables import certificate, channel, enrolment_version, entry, ied, interval_block
+from .tables_office import partner, partner_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +86,23 @@ class Enrolments:
 
         Raises:
             FileInvalid: the channels are wrong or ambiguous; each finding is listed with its line.
-            AlreadyExists: the serial is enrolled and not revoked, or another IED has one of the channels.
+            AlreadyExists: the serial is enrolled and not revoked, or is a partner's id; or another IED has one of the
+                channels.
         """
         if items := check_set(channels):
             raise FileInvalid(f"{len(items)} finding(s) in the channels of {serial}", items=items)
         with self._change() as connection:
             self._put_ied(connection, serial, kind, secret)
-            owned = _owned(connection, {one.key.meter for one in channels})
+            owned = owned_channels(connection, {one.key.meter for one in channels})
             for one in channels:
-                _put_channel(connection, serial, one, owned.get(place(one), ()))
+                put_channel(connection, serial, one, owned.get(place(one), ()))
             return _channels(connection, serial)
 
     def _put_ied(self, connection: Connection, serial: str, kind: str, secret: bytes) -> None:
         columns = {"kind": kind, "added_at_utc_ms": self._clock(), "secret": secret, "csr_sha256": None}
         known = connection.execute(select(ied.c.secret).where(ied.c.serial == serial)).one_or_none()
+        if connection.execute(select(partner.c.id).where(partner.c.id == serial)).first() is not None:
+            raise AlreadyExists(f"{serial} is a partner's id; a sender is one of both")
         if known is None:
             connection.execute(insert(ied), {"serial": serial} | columns)
         elif known.secret is None:
@@ -211,6 +215,14 @@ def certificate_row(serial: str, der: bytes, csr_sha256: bytes, now_utc_ms: int)
     }
 
 
+def holder_of(connection: Connection, digest: bytes) -> str | None:
+    """Return which IED or partner has a certificate; None when nobody has."""
+    theirs = select(partner_certificate.c.partner).where(partner_certificate.c.sha256 == digest)
+    query = select(certificate.c.serial).where(certificate.c.sha256 == digest).union_all(theirs)
+    found: str | None = connection.execute(query).scalar()
+    return found
+
+
 def _not_after_utc_ms(der: bytes) -> int:
     try:
         return seconds_of(x509.load_der_x509_certificate(der).not_valid_after_utc) * 1000
@@ -242,7 +254,7 @@ def _bound(connection: Connection, row: Row[Any], csr_sha256: bytes) -> bytes:
     return der
 
 
-def _owned(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, list[Owned]]:
+def owned_channels(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, list[Owned]]:
     """Return the channels on file of those meters, by place."""
     query = select(channel, ied.c.secret).join(ied, ied.c.serial == channel.c.serial)
     owned: dict[ChannelKey, list[Owned]] = {}
@@ -252,7 +264,12 @@ def _owned(connection: Connection, meters: Collection[str]) -> dict[ChannelKey, 
     return owned
 
 
-def _put_channel(connection: Connection, serial: str, new: Channel, owned: Sequence[Owned]) -> None:
+def put_channel(connection: Connection, serial: str, new: Channel, owned: Sequence[Owned]) -> None:
+    """Put a channel on file unless the very same is there; `owned`: those on file at its place.
+
+    Raises:
+        AlreadyExists: another IED has it at that time.
+    """
     for other in clashes(new, owned):
         if other.serial == serial and same_row(new, other.channel):
             return

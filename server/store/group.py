@@ -23,6 +23,7 @@ from gridpost.ports import MakeReceipt, StoredReceipt
 from gridpost.versions import CONFLICT, GAP, STORED
 
 from . import on_file as lookup
+from .lives import begin
 from .tables import entry, event, interval_block, log_node, partition, register_reading
 
 ZSTD_LEVEL = 1  # facts/store.md: 32 us for 43 kB, ten to one
@@ -101,6 +102,7 @@ def write_group(
         answers.append((request, known.receipt if same else MessageIdReused()))
     if planned:
         _insert(target, planned)
+        begin(target.connection, target.insert, planned)
         _tally(connection, target.tenure, planned)
     return head, answers
 

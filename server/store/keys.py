@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from gridpost.errors import AlreadyExists, EnrolmentRefused, Item, NotFound
 
-from .enrolments import Enrolments, certificate_row, rights_text
+from .enrolments import Enrolments, certificate_row, holder_of, rights_text
 from .tables import certificate, ied
 
 OPERATOR, BY_CRL = "operator", "crl"
@@ -62,7 +62,7 @@ class Keys(Enrolments):
 
         Raises:
             NotFound: no such IED, or it is revoked.
-            AlreadyExists: the certificate is some IED's already.
+            AlreadyExists: the certificate is some IED's or partner's already.
         """
         with self._change() as connection:
             _in_force(connection, serial)
@@ -74,9 +74,8 @@ class Keys(Enrolments):
                 "revoked_by": None if key.revoked_at_utc_ms is None else BY_CRL,
             }
             digest: bytes = row["sha256"]
-            holder = connection.execute(select(certificate.c.serial).where(certificate.c.sha256 == digest)).scalar()
-            if holder is not None:
-                raise AlreadyExists(f"that certificate is a key of IED {holder} already")
+            if holder := holder_of(connection, digest):
+                raise AlreadyExists(f"that certificate is a key of {holder} already")
             connection.execute(insert(certificate), row)
             return digest
 

@@ -23,11 +23,13 @@ metadata = MetaData()
 _NUMBERED = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only in a column of exactly INTEGER
 
 
-def _needed(name: str, kind: type[Text] | type[BigInteger] | type[Integer] | type[LargeBinary]) -> Column[object]:
+def needed(name: str, kind: type[Text] | type[BigInteger] | type[Integer] | type[LargeBinary]) -> Column[object]:
+    """Return a column that is never NULL."""
     return Column(name, kind, nullable=False)
 
 
-def _row_key() -> tuple[Column[object], ...]:
+def row_key() -> tuple[Column[object], ...]:
+    """Return the key of an entry's rows."""
     return (
         Column("partition", Integer, primary_key=True, autoincrement=False),
         Column("seq", BigInteger, primary_key=True, autoincrement=False),
@@ -35,7 +37,8 @@ def _row_key() -> tuple[Column[object], ...]:
     )
 
 
-def _of_entry() -> ForeignKeyConstraint:
+def of_entry() -> ForeignKeyConstraint:
+    """Return the reference of an entry's rows to it."""
     return ForeignKeyConstraint(["partition", "seq"], ["entry.partition", "entry.seq"])
 
 
@@ -43,8 +46,8 @@ ied = Table(
     "ied",
     metadata,
     Column("serial", Text, primary_key=True),
-    _needed("kind", Text),
-    _needed("added_at_utc_ms", BigInteger),
+    needed("kind", Text),
+    needed("added_at_utc_ms", BigInteger),
     Column("secret", LargeBinary),
     Column("csr_sha256", LargeBinary),
     Column("factors", Text),
@@ -55,16 +58,16 @@ certificate = Table(
     metadata,
     Column("sha256", LargeBinary, primary_key=True),
     Column("serial", Text, ForeignKey("ied.serial"), nullable=False),
-    _needed("der", LargeBinary),
-    _needed("csr_sha256", LargeBinary),
-    _needed("bound_at_utc_ms", BigInteger),
+    needed("der", LargeBinary),
+    needed("csr_sha256", LargeBinary),
+    needed("bound_at_utc_ms", BigInteger),
     Column("revoked_at_utc_ms", BigInteger),
-    _needed("name", Text),
+    needed("name", Text),
     Column("rights", Text),
     Column("ends_at_utc_ms", BigInteger),
     Column("issuer_sha256", LargeBinary),
     Column("revoked_by", Text),
-    _needed("not_after_utc_ms", BigInteger),
+    needed("not_after_utc_ms", BigInteger),
 )
 Index("certificate_serial", certificate.c.serial)
 Index("certificate_not_after", certificate.c.not_after_utc_ms)
@@ -78,38 +81,39 @@ channel = Table(
     metadata,
     Column("id", _NUMBERED, primary_key=True),
     Column("serial", Text, ForeignKey("ied.serial"), nullable=False),
-    _needed("usage_point", Text),
-    _needed("meter", Text),
-    _needed("stream", Text),
-    _needed("reading_type", Text),
-    _needed("unit", Text),
-    _needed("interval_s", Integer),
-    _needed("zone", Text),
-    _needed("valid_from_utc", BigInteger),
+    needed("usage_point", Text),
+    needed("meter", Text),
+    needed("stream", Text),
+    needed("reading_type", Text),
+    needed("unit", Text),
+    needed("interval_s", Integer),
+    needed("zone", Text),
+    needed("valid_from_utc", BigInteger),
     Column("valid_to_utc", BigInteger),
 )
 Index("channel_serial", channel.c.serial)
 Index("channel_meter", channel.c.meter)
+Index("channel_usage_point", channel.c.usage_point)
 
 enrolment_version = Table(
     "enrolment_version",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    _needed("version", BigInteger),
+    needed("version", BigInteger),
 )
 
 partition = Table(
     "partition",
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
-    _needed("token", BigInteger),
-    _needed("holder", Text),
-    _needed("taken_at_utc_ms", BigInteger),
-    _needed("interval_values", BigInteger),
-    _needed("conflicts", BigInteger),
-    _needed("gaps", BigInteger),
-    _needed("register_readings", BigInteger),
-    _needed("events", BigInteger),
+    needed("token", BigInteger),
+    needed("holder", Text),
+    needed("taken_at_utc_ms", BigInteger),
+    needed("interval_values", BigInteger),
+    needed("conflicts", BigInteger),
+    needed("gaps", BigInteger),
+    needed("register_readings", BigInteger),
+    needed("events", BigInteger),
 )
 
 # The long columns come last, so that SQLite reads the others without walking their overflow pages.
@@ -118,19 +122,19 @@ entry = Table(
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    _needed("sender", Text),
-    _needed("message_id", Text),
-    _needed("noun", Text),
-    _needed("transport", Text),
-    _needed("created_utc_ms", BigInteger),
+    needed("sender", Text),
+    needed("message_id", Text),
+    needed("noun", Text),
+    needed("transport", Text),
+    needed("created_utc_ms", BigInteger),
     Column("sequence", BigInteger),
-    _needed("last_receipt", Text),
-    _needed("content_sha256", LargeBinary),
-    _needed("recorded_at_utc_ms", BigInteger),
-    _needed("evidence_sha256", LargeBinary),
-    _needed("rows_sha256", LargeBinary),
-    _needed("leaf_hash", LargeBinary),
-    _needed("receipt", LargeBinary),
+    needed("last_receipt", Text),
+    needed("content_sha256", LargeBinary),
+    needed("recorded_at_utc_ms", BigInteger),
+    needed("evidence_sha256", LargeBinary),
+    needed("rows_sha256", LargeBinary),
+    needed("leaf_hash", LargeBinary),
+    needed("receipt", LargeBinary),
     Column("evidence", LargeBinary),
 )
 # message_id first: time-ordered ids then land side by side (facts/store.md: 9 us an insert instead of 67).
@@ -142,7 +146,7 @@ log_node = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("level", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
-    _needed("hash", LargeBinary),
+    needed("hash", LargeBinary),
     sqlite_with_rowid=False,
 )
 
@@ -151,25 +155,25 @@ tree_head = Table(
     metadata,
     Column("id", _NUMBERED, primary_key=True),
     Column("partition", Integer, ForeignKey("partition.partition"), nullable=False),
-    _needed("size", BigInteger),
-    _needed("root", LargeBinary),
-    _needed("made_at_utc_ms", BigInteger),
-    _needed("signed", LargeBinary),
+    needed("size", BigInteger),
+    needed("root", LargeBinary),
+    needed("made_at_utc_ms", BigInteger),
+    needed("signed", LargeBinary),
 )
 Index("tree_head_partition", tree_head.c.partition, tree_head.c.id)
 
 interval_block = Table(
     "interval_block",
     metadata,
-    *_row_key(),
+    *row_key(),
     Column("channel_id", BigInteger, ForeignKey("channel.id"), nullable=False),
-    _needed("first_interval_end_utc", BigInteger),
-    _needed("last_interval_end_utc", BigInteger),
-    _needed("interval_s", Integer),
-    _needed("interval_values", Text),
+    needed("first_interval_end_utc", BigInteger),
+    needed("last_interval_end_utc", BigInteger),
+    needed("interval_s", Integer),
+    needed("interval_values", Text),
     Column("qualities", Text),
-    _needed("outcome", Text),
-    _of_entry(),
+    needed("outcome", Text),
+    of_entry(),
 )
 # The last end rides along so that a day of one-interval rows is searched inside the index.
 Index(
@@ -182,51 +186,52 @@ Index(
 register_reading = Table(
     "register_reading",
     metadata,
-    *_row_key(),
+    *row_key(),
     Column("channel_id", BigInteger, ForeignKey("channel.id"), nullable=False),
-    _needed("reading_type", Text),
-    _needed("time_utc", BigInteger),
-    _needed("value", Text),
+    needed("reading_type", Text),
+    needed("time_utc", BigInteger),
+    needed("value", Text),
     Column("qualities", Text),
-    _needed("outcome", Text),
-    _of_entry(),
+    needed("outcome", Text),
+    of_entry(),
 )
 Index("register_reading_channel", register_reading.c.channel_id, register_reading.c.time_utc)
 
 event = Table(
     "event",
     metadata,
-    *_row_key(),
-    _needed("mrid", Text),
-    _needed("event_type", Text),
-    _needed("created_utc_ms", BigInteger),
-    _needed("asset", Text),
-    _needed("reason", Text),
-    _needed("severity", Text),
-    _needed("details", Text),
-    _of_entry(),
+    *row_key(),
+    needed("mrid", Text),
+    needed("event_type", Text),
+    needed("created_utc_ms", BigInteger),
+    needed("asset", Text),
+    needed("reason", Text),
+    needed("severity", Text),
+    needed("details", Text),
+    of_entry(),
 )
+Index("event_asset", event.c.asset, event.c.created_utc_ms)
 
 cursor = Table(
     "cursor",
     metadata,
     Column("reader", Text, primary_key=True),
-    _needed("version", Text),
-    _needed("state", Text),
+    needed("version", Text),
+    needed("state", Text),
 )
 
 outbox = Table(
     "outbox",
     metadata,
     Column("id", _NUMBERED, primary_key=True),
-    _needed("reader", Text),
-    _needed("name", Text),
-    _needed("sha256", LargeBinary),
-    _needed("version", Text),
-    _needed("queued_at_utc_ms", BigInteger),
+    needed("reader", Text),
+    needed("name", Text),
+    needed("sha256", LargeBinary),
+    needed("version", Text),
+    needed("queued_at_utc_ms", BigInteger),
     Column("place", Text),
     Column("delivered_at_utc_ms", BigInteger),
-    _needed("content", LargeBinary),
+    needed("content", LargeBinary),
 )
 Index("outbox_name", outbox.c.reader, outbox.c.name, unique=True)
 _WAITING = outbox.c.delivered_at_utc_ms.is_(None)
@@ -236,10 +241,10 @@ dead_letter = Table(
     "dead_letter",
     metadata,
     Column("id", _NUMBERED, primary_key=True),
-    _needed("reader", Text),
-    _needed("subject", Text),
-    _needed("reason", Text),
-    _needed("dead_at_utc_ms", BigInteger),
+    needed("reader", Text),
+    needed("subject", Text),
+    needed("reason", Text),
+    needed("dead_at_utc_ms", BigInteger),
 )
 Index("dead_letter_subject", dead_letter.c.reader, dead_letter.c.subject)
 
@@ -247,7 +252,7 @@ refusal = Table(
     "refusal",
     metadata,
     Column("code", Text, primary_key=True),
-    _needed("count", BigInteger),
+    needed("count", BigInteger),
 )
 
 missing_entry = Table(
@@ -255,12 +260,12 @@ missing_entry = Table(
     metadata,
     Column("sender", Text, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
-    _needed("first_seq", BigInteger),
-    _needed("last_seq", BigInteger),
-    _needed("root", Text),
-    _needed("quoted_partition", Integer),
-    _needed("quoted_seq", BigInteger),
-    _needed("noticed_at_utc_ms", BigInteger),
+    needed("first_seq", BigInteger),
+    needed("last_seq", BigInteger),
+    needed("root", Text),
+    needed("quoted_partition", Integer),
+    needed("quoted_seq", BigInteger),
+    needed("noticed_at_utc_ms", BigInteger),
 )
 
 restoration = Table(
@@ -268,34 +273,34 @@ restoration = Table(
     metadata,
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("restored_at_utc_ms", BigInteger, primary_key=True, autoincrement=False),
-    _needed("size", BigInteger),
+    needed("size", BigInteger),
 )
 
 crl = Table(
     "crl",
     metadata,
     Column("issuer_sha256", LargeBinary, primary_key=True),
-    _needed("issuer", LargeBinary),
-    _needed("own", Integer),
-    _needed("number", Text),
-    _needed("this_update_utc_ms", BigInteger),
-    _needed("next_update_utc_ms", BigInteger),
-    _needed("taken_at_utc_ms", BigInteger),
-    _needed("der", LargeBinary),
+    needed("issuer", LargeBinary),
+    needed("own", Integer),
+    needed("number", Text),
+    needed("this_update_utc_ms", BigInteger),
+    needed("next_update_utc_ms", BigInteger),
+    needed("taken_at_utc_ms", BigInteger),
+    needed("der", LargeBinary),
 )
 
 alarm = Table(
     "alarm",
     metadata,
     Column("code", Text, primary_key=True),
-    _needed("count", BigInteger),
-    _needed("last_at_utc_ms", BigInteger),
+    needed("count", BigInteger),
+    needed("last_at_utc_ms", BigInteger),
 )
 
 expiry_notice = Table(
     "expiry_notice",
     metadata,
     Column("sha256", LargeBinary, primary_key=True),
-    _needed("days", Integer),
-    _needed("told_at_utc_ms", BigInteger),
+    needed("days", Integer),
+    needed("told_at_utc_ms", BigInteger),
 )

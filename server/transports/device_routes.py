@@ -27,6 +27,7 @@ EST = "/.well-known/est"
 CRL = "/crl"
 PKCS10, PKCS7 = "application/pkcs10", "application/pkcs7-mime; smime-type=certs-only"
 PKIX_CRL = "application/pkix-crl"  # RFC 2585
+WAITING = "Gridpost-Waiting"  # how many controls the sender could fetch: an unsigned hint (DESIGN 4)
 _EST_BODY = 16_384
 _ADDRESS = "http://localhost/metering"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?\Z")
@@ -76,7 +77,10 @@ class Door:
         action = request.headers.get("soapaction", "").strip().strip('"')
         reply = await self.reception.receive(request.body, Arrival(check.HTTP, request.peer, action))
         headers = {"Retry-After": "30"} if reply.status == 503 else {}
-        self.answered_us.note((monotonic_ns() - began_ns) // 1000)
+        if reply.waiting:
+            headers[WAITING] = str(reply.waiting)
+        if not reply.held:
+            self.answered_us.note((monotonic_ns() - began_ns) // 1000)
         return Response(reply.status, reply.body, headers=headers)
 
     def wsdl(self, request: Request) -> Response:

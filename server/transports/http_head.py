@@ -166,6 +166,30 @@ def read_head(raw: RawHead) -> Head | HttpRefusal:
     )
 
 
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")  # RFC 9110 section 5.6.2
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+
+def read_whole_head(octets: bytes) -> Head | HttpRefusal:
+    """Return what a head means that `check_octets` let pass, blank line included; for the office listener.
+
+    A lone ``Transfer-Encoding: chunked`` is well here: how long the body is, is counted as it comes.
+    """
+    first, *lines = octets.removeprefix(b"\r\n").split(b"\r\n")[:-2]
+    method, target, version = first.split(b" ")
+    pairs = [line.partition(b":") for line in lines]
+    if not all(colon for _, colon, _ in pairs):
+        return HEADER_INVALID
+    fields = [(name, value.lstrip(b" \t")) for name, _, value in pairs]  # as llhttp hands them on
+    if not all(_NAME.match(name) for name, _ in fields):
+        return HEADER_INVALID
+    framing = [(name.lower(), value.lower()) for name, value in fields if name.lower() in _FRAMING]
+    if framing == [(b"transfer-encoding", b"chunked")] and version == b"HTTP/1.1" and method == b"POST":
+        fields = [(name, value) for name, value in fields if name.lower() not in _FRAMING]
+        fields.append((b"content-length", b"0"))
+    return read_head(RawHead(method.decode(), target, version.decode().removeprefix("HTTP/"), fields))
+
+
 def _headers(fields: Sequence[tuple[bytes, bytes]]) -> dict[str, str] | HttpRefusal:
     headers: dict[str, str] = {}
     for raw_name, raw_value in fields:

@@ -134,7 +134,9 @@ UPGRADE_REFUSED = HttpRefusal(400, "upgrade-refused", "Only HTTP/1.1 is spoken h
 LENGTH_INVALID = HttpRefusal(400, "length-invalid", "Content-Length must be one plain decimal number.")
 TRANSFER_ENCODING = HttpRefusal(400, "transfer-encoding-refused", "Send a Content-Length and no Transfer-Encoding.")
 BODY_UNEXPECTED = HttpRefusal(400, "body-unexpected", "A GET carries no body here.")
-PATH_UNKNOWN = HttpRefusal(404, "path-unknown", "Nothing is served at this path; messages are posted to /metering.")
+PATH_UNKNOWN = HttpRefusal(
+    404, "path-unknown", "Nothing is served here; devices post to /metering, offices to /utility."
+)
 METHOD_NOT_ALLOWED = HttpRefusal(405, "method-not-allowed", "This path takes the methods in Allow only.")
 HEAD_TIMEOUT = HttpRefusal(408, "head-timeout", "The request's head did not arrive in time.")
 BODY_TIMEOUT = HttpRefusal(408, "body-timeout", "The request's body did not arrive in time.")

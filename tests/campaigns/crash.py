@@ -331,8 +331,9 @@ def _wait_for_files(bus: LiveBus, outcome: Outcome) -> None:
     bus.start()
     end = time.monotonic() + 120
     while time.monotonic() < end:
-        (reader,) = bus.json("status")["readers"] or [{"lag": 1, "waiting": 1}]
-        if not reader["lag"] and not reader["waiting"]:
+        readers = bus.json("status")["readers"]
+        begun = any(reader["reader"] == "mv90" for reader in readers)
+        if begun and not any(reader["lag"] or reader["waiting"] for reader in readers):
             break
     else:
         outcome.problem("the reader did not come to the end of the log")

@@ -160,7 +160,7 @@ class LiveBus:
     def make(cls, folder: Path, **sections: dict[str, Any]) -> LiveBus:
         """`gridpost init`, then settings of our own: a free port, and what is asked for."""
         database = sections.get("bus", {}).get("database", "gridpost.db")
-        done = run("init", folder, "--http", "127.0.0.1:0", "--database", database, "--json")
+        done = run("init", folder, "--http", "127.0.0.1:0", "--database", database, "--no-rsa", "--json")
         assert done.returncode == 0, done.stderr
         bus = cls(folder)
         bus.configure(**sections)

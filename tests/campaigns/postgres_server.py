@@ -114,6 +114,7 @@ class PostgresServer:
                 for (name,) in connection.execute("SELECT sequencename FROM pg_sequences").fetchall():
                     connection.execute(sql.SQL("ALTER SEQUENCE {} RESTART").format(sql.Identifier(name)))
                 connection.execute("INSERT INTO enrolment_version VALUES (1, 0)")
+                connection.execute("INSERT INTO control_mark VALUES (1, 0)")
                 connection.execute("INSERT INTO partition VALUES (0, 0, '', 0, 0, 0, 0, 0, 0)")
         return url
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -71,12 +72,13 @@ def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             peer.fetched.append(self.path)
-            name = "metering.wsdl" if self.path == "/metering?wsdl" else self.path.lstrip("/")
+            name = self.path.lstrip("/").replace("?wsdl", ".wsdl")
             content = schemas.documents().get(name)
             if content is None:
                 self.send_error(404)
                 return
-            self._send(200, content.replace(b"http://localhost/metering", peer.url.encode()))
+            placeholder = f"http://localhost/{peer.url.rpartition('/')[2]}".encode()
+            self._send(200, content.replace(placeholder, peer.url.encode()))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -96,18 +98,31 @@ def _handler(peer: Peer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@pytest.fixture
-def metering_peer() -> Iterator[Peer]:
-    """A `Peer` on an ephemeral port of 127.0.0.1, its WSDL at ``<url>?wsdl``."""
+@contextmanager
+def _serving(path: str) -> Iterator[Peer]:
     peer = Peer()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(peer))
-    peer.url = f"http://127.0.0.1:{server.server_address[1]}/metering"
+    peer.url = f"http://127.0.0.1:{server.server_address[1]}/{path}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield peer
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def metering_peer() -> Iterator[Peer]:
+    """A `Peer` on an ephemeral port of 127.0.0.1, its WSDL at ``<url>?wsdl``."""
+    with _serving("metering") as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def utility_peer() -> Iterator[Peer]:
+    """The same for offices."""
+    with _serving("utility") as peer:
+        yield peer
 
 
 @pytest.fixture

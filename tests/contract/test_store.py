@@ -23,6 +23,7 @@ import pytest
 from gridpost.server.store import open_store
 
 from gridpost import merkle
+from gridpost.controls import Control, NewControl, State
 from gridpost.errors import Internal, MessageIdReused, NotFound, SignerUnavailable
 from gridpost.model import (
     Block,
@@ -366,6 +367,12 @@ def test_channels_do_not_mix(store, channels):
 def test_events_are_counted_as_stored(store, channels):
     event = EndDeviceEvent("", "3.26.0.85", 1_799_999_000_000, "M1", details={"phase": "A"})
     assert counts_of(record(store, message("m1"), events=[event, event])) == (2, 0, 0)
+
+
+def test_controls_are_counted_as_stored(store, channels):
+    asked = [NewControl(Control("", "U1", "utility", "t1", "shed", f"IED{n}"), State.WAITING, "U1") for n in range(3)]
+    entry = message("m1", sender="U1")
+    assert counts_of(store.record(entry, Rows(controls=tuple(asked)), receipt).result(10)) == (3, 0, 0)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 
 from gridpost import leaf
+from gridpost.controls import Control, NewControl, State
 from gridpost.model import EndDeviceEvent, Position, Quality
 
 PARTS = leaf.LeafParts(Position(1, 258), 1772323200250, "IED-é", "m1", b"c" * 32, b"e" * 32, b"r" * 32)
@@ -66,6 +67,34 @@ def test_rows_digest_is_over_sorted_json_lines():
     assert "".join(leaf.rows_lines(rows)) == expected
     assert leaf.rows_digest(rows) == sha256(expected.encode()).digest()
     assert leaf.rows_digest(rows._replace(blocks=blocks[::-1])) == sha256(expected.encode()).digest()
+
+
+CONTROL = Control(
+    "", "U1", "utility", "s-7", "reduce", "IED1", "load 1", "12.50", "kW", 1772323200000, 1772409600000, 0, 1, 'a "b"',
+    (("z", "1"), ("ä", "é"), ("z", "2")),
+)  # fmt: skip
+
+
+def test_a_control_is_a_line_before_the_entrys():
+    given = [NewControl(CONTROL, State.HELD, "policy", "too many", "north"), NewControl(CONTROL, State.WAITING, "bus")]
+    rows = [leaf.control_row(line, one) for line, one in enumerate(given)]
+    line = (
+        '{"kind":"control","line":0,"issuer":"U1","role":"utility","tracking_id":"s-7","action":"reduce",'
+        '"target":"IED1","output":"load 1","value":"12.50","unit":"kW","not_before":1772323200000,'
+        '"expires":1772409600000,"need_by":0,"priority":1,"reason":"a \\"b\\"","group":"north",'
+        '"data":[["z","1"],["ä","é"],["z","2"]],"state":"held"}\n'
+    )
+    other = line.replace('"line":0', '"line":1').replace('"north"', '""').replace('"held"', '"waiting"')
+    header = leaf.HeaderRow("EndDeviceControls", "office", 1, None, "")
+    event = leaf.event_row(0, EndDeviceEvent("", "3.26.0.85", 1))
+    lines = leaf.rows_lines(leaf.EntryRows(header, events=[event], controls=rows[::-1]))
+    assert lines[:2] == [line, other]
+    assert [one[9:14] for one in lines[2:]] == ["entry", "event"]
+
+
+def test_a_control_comes_back_from_its_row():
+    (row,) = [leaf.control_row(3, NewControl(CONTROL, State.HELD, "policy"))]
+    assert leaf.parse_control(row, "0-7-3", 12) == CONTROL._replace(mrid="0-7-3", counter=12)
 
 
 def test_an_entry_without_readings_still_commits_to_how_it_came():

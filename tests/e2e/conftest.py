@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from office_world import OfficeWorld
 
 ROOT = Path(__file__).parent.parent.parent
 ASKS = "test_the_demonstration_runs_to_its_end"
@@ -46,3 +47,11 @@ def demonstration(request, tmp_path_factory):
     yield Demonstration(process, folder, folder / "said")
     process.terminate()  # it takes what it started along
     process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def office_world(tmp_path_factory, initialised):
+    """An `OfficeWorld`; each test brings partners of its own, or asks only."""
+    made = OfficeWorld.make(tmp_path_factory.mktemp("office-world"), initialised)
+    yield made
+    made.close()

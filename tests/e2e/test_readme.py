@@ -67,7 +67,7 @@ def _wait_for_the_reader(folder):
     """`status` asks the store, so each turn of this loop waits for a process, not for a clock."""
     for _ in range(60):
         status = json.loads(_run("gridpost status --config bus/gridpost.toml --json", folder))
-        (reader,) = status["readers"]
+        (reader,) = (one for one in status["readers"] if one["reader"] == "mv90")
         if reader["lag"] == 0 and reader["waiting"] == 0 and list((folder / "bus/mv90").iterdir()):
             return
     raise AssertionError(f"no billing file: {status}")

@@ -20,10 +20,21 @@ from gridpost.ied_soap_client import config as settings
 from gridpost.ied_soap_client.zones import zone_of
 
 import gridpost
-from gridpost import answers, enrolment, exchange, tabular
+from gridpost import answers, control_messages, enrolment, exchange, tabular
 from gridpost import check as checks
-from gridpost.errors import GridpostError, PeerFault
-from gridpost.model import Channel, Counts, CreatedMeterReadings, Enrolment, Position, Receipt, Refusal
+from gridpost.controls import OUTCOME_EVENT, Control
+from gridpost.errors import GridpostError, MessageStale, PeerFault
+from gridpost.model import (
+    Channel,
+    Counts,
+    CreatedEndDeviceEvents,
+    CreatedMeterReadings,
+    Enrolment,
+    Position,
+    Receipt,
+    Refusal,
+)
+from gridpost.requests import GetEndDeviceControls
 from gridpost.testing import ThrowawayCA
 from gridpost.wssecurity import KeySigner
 
@@ -51,10 +62,14 @@ class TestBus:
     secret: bytes = b"0123456789"
     issued: dict[bytes, bytes] = field(default_factory=dict)  # request -> certificate
     url: str = ""
+    commands: list[Control] = field(default_factory=list)  # that wait to be fetched; counters are given then
+    sealed: dict[int, tuple[str, bytes]] = field(default_factory=dict)  # counter -> mRID, what was answered
+    fetches: list[GetEndDeviceControls] = field(default_factory=list)
 
     def __post_init__(self):
         self.signer = self.ca.issue_bus()
         self.lock = threading.Lock()
+        self.news = threading.Condition()  # a command was added
         self.device: bytes | None = None
 
     @property
@@ -75,12 +90,51 @@ class TestBus:
     def post(self, path: str, raw: bytes, headers: dict[str, str]) -> Answer:
         if path == "/.well-known/est/simpleenroll":
             return self.enrol(raw, headers)
+        if b"GetEndDeviceControls" in headers.get("soapaction", "").encode():
+            return self.behave(raw, lambda: self.fetch(raw)) if self.behave else self.fetch(raw)
         with self.lock:
             self.received.append(raw)
             self.headers.append(headers)
-            if self.behave:
-                return self.behave(raw, lambda: self.receive(raw))
-            return self.receive(raw)
+            status, body, more = self.behave(raw, lambda: self.receive(raw)) if self.behave else self.receive(raw)
+            return status, body, more | self.waiting()
+
+    # --- commands: what DESIGN 4 says of a fetch, without a store ---
+
+    def command(self, *controls: Control) -> None:
+        with self.news:
+            self.commands += controls
+            self.news.notify_all()
+
+    def waiting(self) -> dict[str, str]:
+        return {"Gridpost-Waiting": str(len(self.commands))} if self.commands else {}
+
+    def fetch(self, raw: bytes) -> Answer:
+        assert self.device
+        opened = exchange.open_(exchange.read(raw), Enrolment(SERIAL, self.device, None, self.channels))
+        asked, now = opened.message, self.clock()
+        assert isinstance(asked, GetEndDeviceControls)
+        if abs(now - opened.created_utc_ms) > 900_000:
+            return self.refuse(MessageStale("stale"), opened.content_digest, opened.signature_digest, now)
+        with self.news:
+            self.fetches.append(asked)
+            self.news.wait_for(lambda: self.commands or max(self.sealed, default=0) > asked.after, asked.wait_s)
+            later = min((counter for counter in self.sealed if counter > asked.after), default=0)
+            if not later and self.commands:
+                later = max(self.sealed, default=0) + 1
+                control = self.commands.pop(0)
+                control = control._replace(counter=control.counter or later)
+                body = control_messages.encode_control(control, "bus", self.clock())
+                self.sealed[later] = (control.mrid, exchange.seal(body, self.signer, self.clock()))
+        if later:
+            return 200, self.sealed[later][1], self.waiting()
+        body = control_messages.encode_no_control(asked.header.message_id, "bus", self.clock())
+        return 200, exchange.seal(body, self.signer, self.clock()), {}
+
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        """What the device told: (mRID, outcome, reason) of every outcome event, in order."""
+        pushed = [message for message in self.messages if isinstance(message, CreatedEndDeviceEvents)]
+        details = [event.details for one in pushed for event in one.events if event.event_type == OUTCOME_EVENT]
+        return [(one["control"], one["outcome"], one["outcomeReason"]) for one in details]
 
     def receive(self, raw: bytes) -> Answer:
         try:
@@ -257,7 +311,7 @@ def enroller(parent: Path, bus: TestBus):
         (folder / "channels.csv").write_text(table)
         values = {"bus": {"url": bus.url, "timeout_s": 5}, "identity": {"serial": SERIAL}}
         for name, extra in sections.items():
-            values[name] = values.get(name, {}) | extra
+            values[name] = values.get(name, {}) | extra if isinstance(extra, dict) else extra
         file = folder / "ied.toml"
         file.write_text(settings.render(values, meters))
         return Device(folder, file)

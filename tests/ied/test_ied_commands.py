@@ -55,9 +55,9 @@ def test_init_enrols_writes_a_commented_configuration_and_checks_the_contract(tm
     tables = tomllib.loads((folder / "ied.toml").read_text())
     assert tables == {
         "bus": {"url": bus.url}, "identity": {"serial": SERIAL}, "spool": {}, "channels": {}, "push": {}, "poll": {},
-        "meter": [{"id": "M1", "host": "127.0.0.1", "port": 1502, "unit": 1}],
+        "control": {}, "meter": [{"id": "M1", "host": "127.0.0.1", "port": 1502, "unit": 1}],
     }  # fmt: skip
-    for kind in (*settings.SECTIONS.values(), settings.Meter):
+    for kind in (*settings.SECTIONS.values(), *settings.LISTS.values()):
         for name in kind.__dataclass_fields__:
             assert (
                 f"# {name} = " in (folder / "ied.toml").read_text()

@@ -121,6 +121,26 @@ def test_we_read_maps_built_by_pysunspec2(model, base):
     assert "TotVAhImp" not in samples  # its scale factor is not implemented
 
 
+@pytest.mark.parametrize("model", rm.FLOAT_MODELS)
+def test_we_read_float_maps_built_by_pysunspec2(model):
+    values = {"TotWhImp": 123456.75, "TotWhExp": 0.5, "TotVArhImpQ1": 99.0}
+    image = built_by_pysunspec2(model, values, before=(103,))
+
+    async def run():
+        server = await serve(image, 40000)
+        link = Link(HOST, port_of(server))
+        located, words = await link.find(1), await link.read(1)
+        link.close()
+        await server.shutdown()
+        return located, rm.decode(words)
+
+    located, samples = asyncio.run(run())
+    assert located == (40000 + 2 + 68 + 52, model, 124)
+    assert samples["TotWhImp"] == (123_456_750, -3)
+    assert samples["TotWhExp"] == (500, -3)
+    assert samples["TotVArhImpQ1"] == (99_000, -3)
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [

@@ -1,6 +1,7 @@
 """Two stands become an interval: one example for each thing that can happen, and the law of sums for all of them."""
 
 import json
+import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -40,6 +41,51 @@ def test_the_table_of_points_is_pysunspec2s(model):
         assert (place, definition["type"]) == (point.offset, "acc32")
         assert theirs[definition["sf"]][0] == point.scale_offset
         assert {"Wh": 72, "VAh": 71, "varh": 73}[definition["units"]] == point.unit
+
+
+@pytest.mark.parametrize("model", rm.FLOAT_MODELS)
+def test_the_table_of_float_points_is_pysunspec2s(model):
+    theirs = offsets(model)
+    assert theirs["end"][0] - theirs["Evt"][1]["size"] == rm.WORDS[model] <= 125, "one Modbus answer holds it"
+    for name, place in rm.FLOAT_OFFSETS.items():
+        found, definition = theirs[name]
+        assert (found, definition["type"]) == (place, "float32")
+        assert {"Wh": 72, "VAh": 71, "varh": 73}[definition["units"]] == rm.POINTS[name].unit
+    assert set(rm.FLOAT_OFFSETS) == set(rm.POINTS)
+
+
+def float_words(**values) -> list[int]:
+    words = [213, 124, *[0x7FC0, 0] * 61]  # NaN: not implemented
+    for name, octets in values.items():
+        place = rm.FLOAT_OFFSETS[name]
+        words[place : place + 2] = struct.unpack(">HH", octets)
+    return words
+
+
+@pytest.mark.parametrize(
+    ("octets", "sample"),
+    [
+        (b"\x00\x00\x00\x00", (0, -3)),
+        (b"\x44\x9a\x52\x2b", (1234568, -3)),  # 1234.5677490234375, the float32 next to 1234.5678
+        (b"\x4b\x80\x00\x01", (16777218_000, -3)),  # 2^24 + 2: float32 counts in twos from there
+        (b"\x3a\x03\x12\x6e", (0, -3)),  # 0.00049999997
+        (b"\x3a\x03\x12\x6f", (1, -3)),  # 0.00050000002
+        (b"\x7f\xc0\x00\x00", None),  # NaN
+        (b"\x7f\x80\x00\x00", None),  # infinite
+        (b"\xbf\x80\x00\x00", None),  # -1
+        (b"\x7f\x7f\xff\xff", None),  # the largest float32
+    ],
+)
+def test_a_float_is_read_to_the_thousandth_or_not_at_all(octets, sample):
+    assert rm.decode(float_words(TotWhImp=octets)).get("TotWhImp") == sample
+
+
+def test_a_float_that_goes_down_was_reset_and_never_rolled_over():
+    (before,) = rm.decode(float_words(TotWhImp=struct.pack(">f", 4_294_967.0))).values()
+    (after,) = rm.decode(float_words(TotWhImp=struct.pack(">f", 5.0))).values()
+    assert rm.advance(stand(before.raw, -3), rm.Sample(*after), T0 + QUARTER, KWH).intervals[0].value is not None
+    (interval,) = rm.advance(stand(before.raw, -3), after, T0 + QUARTER, KWH).intervals
+    assert (interval.value, codes(interval)) == (None, ["2.5.259", "1.4.8"])
 
 
 def test_decode_leaves_out_what_the_meter_does_not_implement():

@@ -280,6 +280,8 @@ def test_a_spool_of_version_1_is_brought_up_and_keeps_what_it_holds(tmp_path):
     Spool(file).close()
     with contextlib.closing(sqlite3.connect(file)) as db, db:
         db.execute("ALTER TABLE message DROP COLUMN items")  # version 1 was this schema without it
+        for table in ("control", "kept", "pulse"):  # nor had version 2 these
+            db.execute(f"DROP TABLE {table}")
         db.execute(
             "INSERT INTO message (id, sequence, noun, body, digest, made_utc_ms, state, code, reason)"
             " VALUES ('m', 1, 'MeterReadings', x'00', x'00', 0, 'refused', 'readings-refused', '3 findings')"
@@ -291,4 +293,5 @@ def test_a_spool_of_version_1_is_brought_up_and_keeps_what_it_holds(tmp_path):
         opened.close()
         assert (message["reason"], message["items"]) == ("3 findings", [])
     with contextlib.closing(sqlite3.connect(file)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("SELECT count(*) FROM control").fetchone() == (0,)

@@ -62,9 +62,9 @@ def test_init_makes_a_bus_whose_secrets_are_its_owners_alone(tmp_path):
     assert done.returncode == 0
     folder = tmp_path / "new" / "bus"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "bus.key", "bus.pem", "ca.key", "ca.pem", "gridpost.db", "gridpost.toml", "mv90",
+        "bus-rsa.key", "bus-rsa.pem", "bus.key", "bus.pem", "ca.key", "ca.pem", "gridpost.db", "gridpost.toml", "mv90",
     ]  # fmt: skip
-    for secret in ("bus.key", "ca.key", "gridpost.db"):
+    for secret in ("bus-rsa.key", "bus.key", "ca.key", "gridpost.db"):
         assert stat.S_IMODE((folder / secret).stat().st_mode) == 0o600
     assert 'id = "north"' in (folder / "gridpost.toml").read_text()
     assert "gridpost serve" in done.stdout

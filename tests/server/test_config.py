@@ -34,7 +34,15 @@ def test_paths_are_relative_to_the_file_not_to_the_process(tmp_path, monkeypatch
 def test_the_rendered_file_is_toml_and_shows_every_setting_with_its_meaning(tmp_path):
     given = {"bus": {"id": "north"}, "listen": {"http": "127.0.0.1:0", "connections": 7}, "mv90": {"enabled": False}}
     text = config.render(given)
-    assert tomllib.loads(text) == {"identity": {}, "trust": {}, "log": {}, "metrics": {}, **given}
+    assert tomllib.loads(text) == {
+        "identity": {},
+        "trust": {},
+        "log": {},
+        "metrics": {},
+        "commands": {},
+        "office": {},
+        **given,
+    }
     for kind in config.SECTIONS.values():
         for item in fields(kind):
             assert f"# {item.metadata['meaning']}\n" in text
@@ -122,3 +130,28 @@ def test_a_missing_file_says_what_to_do(tmp_path):
 )
 def test_addresses_are_split(address, parts):
     assert config.host_port(address) == parts
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("most = { shedd = 5 }", "shedd"),
+        ("most = { shed = -1 }", "commands.most"),
+        ("persons = { shed = true }", "commands.persons"),
+        ('value = { reduce = "1e9" }', "commands.value"),
+        ("value_all = { reduce = 5 }", "commands.value_all"),
+        ('may = { supplier = ["trip", "explode"] }', "explode"),
+        ('may = { king = ["trip"] }', "king"),
+        ('clock_gap = "ignore"', "commands.clock_gap"),
+    ],
+)
+def test_a_mistyped_rule_about_commands_is_no_rule_at_all_and_is_refused(tmp_path, line, named):
+    with pytest.raises(ConfigInvalid, match=named):
+        config.load(written(tmp_path, f"[commands]\n{line}\n"))
+
+
+def test_what_switches_something_is_bounded_from_the_start(tmp_path):
+    most = config.load(written(tmp_path, "")).commands.most
+    assert most == dict.fromkeys(
+        ("shed", "restore", "reduce", "start-generator", "disconnect-generator", "trip", "inhibit"), 500
+    )

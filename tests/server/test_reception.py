@@ -24,13 +24,16 @@ from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
 from gridpost import check, exchange, messages, ns, schemas, testing
+from gridpost.controls import Wanted
 from gridpost.errors import SignerUnavailable
-from gridpost.model import EndDeviceEvent, Position
+from gridpost.model import EndDeviceEvent, Header, Position
+from gridpost.requests import CreateEndDeviceControls, DequeueMailbox, GetMeterReadings, Query
 from gridpost.wssecurity import KeySigner
 
 NOW = testing.NOW_UTC_MS
 MIDNIGHT = NOW // 1000
 SOAP = "{http://schemas.xmlsoap.org/soap/envelope/}"
+WANTED = Wanted("s-1", "shed", ("IED-1",), output="boiler")
 MINUTE = 60_000
 DAY = 86_400_000
 
@@ -97,6 +100,23 @@ def test_known_and_conflicting_values_are_counted(post_office, meter):
     post_office.receive(testing.sealed(message("m-1", ["1.5", "2"]), meter))
     again = post_office.receive(testing.sealed(message("m-2", ["1.50", "3"]), meter))
     assert post_office.answer(again).receipt.counts == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "noun", "request_of"),
+    [
+        ("create", "EndDeviceControls", lambda header: CreateEndDeviceControls(header, (WANTED,))),
+        ("get", "MeterReadings", lambda header: GetMeterReadings(header, Query())),
+        ("delete", "Mailbox", lambda header: DequeueMailbox(header, 1)),
+    ],
+)
+def test_what_offices_ask_is_unknown_here_and_leaves_no_entry(post_office, meter, verb, noun, request_of):
+    payload = messages.encode(request_of(Header(verb, noun, NOW, "IED-1", "m-1")))
+    reply = post_office.receive(exchange.seal(payload, meter, NOW))
+    assert reply.status == 500
+    refusal = post_office.answer(reply).refusal
+    assert (refusal.code, refusal.content_digest) == ("unknown-operation", sha256(payload).digest())
+    assert entries(post_office) == 0
 
 
 # --- repeats ---------------------------------------------------------------------------------------------------------
@@ -399,7 +419,7 @@ def test_the_soap_action_must_be_the_payloads_or_empty(post_office, meter):
     wrong = post_office.receive(raw, soap_action="http://iec.ch/TC57/2011/EndDeviceEvents/Created")
     assert (wrong.status, unsigned_code(wrong)) == (500, "action-mismatch")
     assert entries(post_office) == 0
-    right = schemas.SOAP_ACTIONS[ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings")]
+    right = schemas.DEVICE_ACTIONS[ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings")]
     assert post_office.receive(raw, soap_action=right).status == 200
 
 

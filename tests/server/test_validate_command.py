@@ -167,6 +167,27 @@ def test_all_findings_are_listed_up_to_a_hundred(run):
     assert [entry["line"] for entry in found[:3]] == [5, 6, 7]
 
 
+OFFICE = f"""<soap:Envelope xmlns:soap="{ns.SOAP11}"><soap:Header>
+ <wsse:Security xmlns:wsse="{ns.WSSE}"><wsse:UsernameToken><wsse:Username>acme</wsse:Username>
+  <wsse:Password>secret</wsse:Password></wsse:UsernameToken></wsse:Security></soap:Header><soap:Body>
+<PeekMailbox xmlns="{ns.MAILBOX}" xmlns:h="{ns.MESSAGE}"><Header><h:Verb>get</h:Verb><h:Noun>Mailbox</h:Noun>
+  <h:Timestamp>2026-03-01T00:00:00Z</h:Timestamp><h:Source>acme</h:Source><h:MessageID>m-1</h:MessageID></Header>
+ <Request><h:Option><h:name>limit</h:name><h:value>20</h:value></h:Option></Request></PeekMailbox>
+</soap:Body></soap:Envelope>"""
+
+
+def test_an_office_may_try_its_message_with_a_user_name(run):
+    assert "(mb:PeekMailbox, not signed)" in run({"peek.xml": OFFICE}).output
+    (found,) = findings(run, "peek.xml", OFFICE.replace(">limit<", ">limits<"))
+    assert (found["code"], found["line"]) == ("bad-value", 6)
+    assert found["path"] == "/mb:PeekMailbox[1]/mb:Request[1]/msg:Option[1]"
+    (found,) = findings(run, "peek.xml", OFFICE.replace("<h:name>limit", "<h:nam/><h:name>limit"))
+    assert found["code"] == "schema-invalid"
+    assert "'h:nam'" in found["reason"]  # xmlschema's words: it knows this schema too
+    (found,) = findings(run, "peek.xml", OFFICE.replace("Password>", "Word>"))
+    assert found["code"] == "envelope-shape"
+
+
 def test_a_message_is_read_as_the_bus_reads_it(run, sealed):
     (found,) = findings(run, "message.xml", sealed.replace(b">id-1<", b"><"))
     assert found["code"] == "header-incomplete"

@@ -53,7 +53,7 @@ def test_a_push_is_valid_and_its_receipt_is_typed(client, metering_peer, answers
     ((action, sent),) = metering_peer.requests
     (message,) = etree.fromstring(sent).find(f"{{{ns.SOAP11}}}Body")
     schemas.validate(message)
-    assert action.strip('"') == schemas.SOAP_ACTIONS[message.tag]
+    assert action.strip('"') == schemas.DEVICE_ACTIONS[message.tag]
     names = {"m": ns.METER_READINGS}
     assert message.xpath("//m:value/text()", namespaces=names) == ["0.125000"]
     assert message.xpath("//m:timeStamp/text()", namespaces=names) == ["2026-03-01T00:15:00Z", "2026-03-01T00:30:00Z"]

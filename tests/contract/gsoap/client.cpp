@@ -94,7 +94,7 @@ int main(int, char **argv) {
   mrm__MeterReadingsResponseMessageType answer;
   int status = 1;
   if (proxy.PublishCreatedMeterReadings(&message, answer) == SOAP_OK)
-    status = report(*answer.Payload->r__Receipt_);
+    status = report(*answer.Payload->union_MeterReadingsResponsePayloadType.r__Receipt_);
   else if (ctx->fault && ctx->fault->detail && ctx->fault->detail->mrm__MeterReadingsFaultMessage)
     status = report(*ctx->fault->detail->mrm__MeterReadingsFaultMessage);
   else

@@ -1,0 +1,91 @@
+"""A partner's service as a delivery, whatever of ours its WSDL knows: IEC 61968-100 as it is, or MultiSpeak.
+
+In: a stable name and a Body's child of IEC 61968-100 (or a MultiSpeak notification). Out: the call, or the calls, that
+say the same to this partner. What a partner speaks is read from its own WSDL, not configured: an operation for the very
+message, else those of MultiSpeak 3.0ac, else of 4.1.6. The notifications of one message have its name with a number, so
+that each can be told from its repeat.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from gridpost import messages
+from gridpost.envelope import Limits, parse
+from gridpost.errors import PartnerRefused
+from gridpost.model import CreatedEndDeviceEvents, CreatedMeterReadings, Readings
+
+from ..soap_call import Partner, SoapCall, Wrap, plain
+from .answers import Credentials, judged, wrapping
+from .notifications import Notification, interval_data, meter_events, reading_changed
+from .tables import Version
+
+
+class PartnerService(SoapCall):
+    """Delivery to a partner's service; entry point ``soap`` of the group ``gridpost.deliveries``."""
+
+    def __init__(
+        self,
+        wsdl: str,
+        endpoint: str = "",
+        wrap: Wrap = plain,
+        timeout_s: int = 30,
+        credentials: tuple[str, str, str] = ("", "", ""),
+    ) -> None:
+        """Name a partner.
+
+        Args:
+            wsdl: where the partner's description lies, a path or an address.
+            endpoint: its registered address; empty: the one in the description.
+            wrap: makes an envelope of what is not translated: a seal for 61968-100, `answers.wrapping` for MultiSpeak.
+            timeout_s: for a whole call.
+            credentials: user, password and company that a MultiSpeak header states where a message is translated.
+        """
+        super().__init__(Partner(wsdl, endpoint, judged, wrap, timeout_s))
+        self._spoken = {
+            version: SoapCall(
+                Partner(wsdl, endpoint, judged, wrapping(version, Credentials(*credentials), _now), timeout_s)
+            )
+            for version in Version
+        }
+
+    def deliver(self, name: str, content: bytes) -> str:
+        """See `SoapCall.deliver`; a message that the WSDL does not know is translated to MultiSpeak if it knows that.
+
+        Raises:
+            PartnerRefused, PartnerUnreachable: see `SoapCall.deliver`.
+            CannotRepresent: MultiSpeak has no way to say this.
+        """
+        tag = str(parse(content, Limits().raised(len(content))).tag)
+        known = self.takes()
+        version = next((one for one in Version if f"{{{one}}}MeterEventNotification" in known), None)
+        if tag in known or version is None:
+            return super().deliver(name, content)
+        place = ""
+        for number, notification in enumerate(translated(content, version), 1):
+            place = self._spoken[version].deliver(f"{name}.{number}", notification.content)
+        return place
+
+
+def translated(content: bytes, version: Version) -> Iterator[Notification]:
+    """Yield the notifications that say what a message of IEC 61968-100 says.
+
+    Raises:
+        PartnerRefused: a message that MultiSpeak has nothing for.
+    """
+    message = messages.decode(parse(content, Limits().raised(len(content))))
+    if isinstance(message, CreatedMeterReadings):
+        readings = message.readings
+        if readings.blocks:
+            yield interval_data(Readings(readings.blocks), version, message.header.message_id)
+        if readings.registers:
+            yield reading_changed(readings.registers, version, message.header.message_id)
+    elif isinstance(message, CreatedEndDeviceEvents):
+        yield meter_events(message.events, version)
+    else:
+        raise PartnerRefused(f"MultiSpeak has no notification for {message.header.noun}")
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

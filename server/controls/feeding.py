@@ -1,0 +1,163 @@
+"""What partners get of the log without asking: readings and events of the usage points they are granted. Pure.
+
+In: rows of entries, channels, grants. Out: mails, one an entry, kind and partner, in the order of the log. A value is
+in a mail only where a grant of its kind covers its interval's end, an event where one covers its moment; what is in
+conflict with the current version is not told (DESIGN 4). What must not be done here: widening: an event of a whole IED
+goes to who is granted one of its usage points at that time, and to nobody by the tenant alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from gridpost import messages
+from gridpost.controls import DETAIL_CONTROL, OUTCOME_EVENT
+from gridpost.model import (
+    Channel,
+    ChannelKey,
+    CreatedEndDeviceEvents,
+    CreatedMeterReadings,
+    EndDeviceEvent,
+    Header,
+    IntervalBlock,
+    Position,
+    Quality,
+    Readings,
+    ReadingType,
+    Register,
+    RegisterReading,
+)
+from gridpost.partners import Grant, kind_of
+from gridpost.ports import EntryHeader, StoredBlock
+from gridpost.requests import Mail
+from gridpost.versions import CONFLICT
+
+from ..store import StoredEvent, StoredRegister
+
+READINGS, EVENTS, COMMANDS = "readings", "events", "commands"
+
+
+class Rows(NamedTuple):
+    """What entries brought."""
+
+    blocks: Sequence[StoredBlock] = ()
+    registers: Sequence[StoredRegister] = ()
+    events: Sequence[StoredEvent] = ()
+
+    def of(self, position: Position) -> Rows:
+        """Return what one entry brought."""
+        return Rows(
+            [one for one in self.blocks if one.position == position],
+            [one for one in self.registers if one.position == position],
+            [one for one in self.events if one.position == position],
+        )
+
+
+class Granted(NamedTuple):
+    """Who may see what.
+
+    Attributes:
+        channels: number -> channel.
+        of_sender: IED -> its channels, past and present.
+        grants: usage point -> all partners' grants on it.
+        partners: ids of those that are partners now.
+        issuers: mRID of a control -> its issuer, which is told its outcome anyway.
+    """
+
+    channels: Mapping[int, Channel]
+    of_sender: Mapping[str, Sequence[Channel]]
+    grants: Mapping[str, Sequence[Grant]]
+    partners: frozenset[str]
+    issuers: Mapping[str, str]
+
+
+def mails(headers: Sequence[EntryHeader], rows: Rows, granted: Granted, bus_id: str) -> Iterator[Mail]:
+    """Yield the mails of some entries, in their order."""
+    for header in headers:
+        here = rows.of(header.position)
+        yield from _readings(header, here, granted, bus_id)
+        yield from _events(header, here, granted, bus_id)
+
+
+def _readings(header: EntryHeader, rows: Rows, granted: Granted, bus_id: str) -> Iterator[Mail]:
+    blocks: dict[str, list[IntervalBlock]] = {}
+    registers: dict[str, list[RegisterReading]] = {}
+    for row in rows.blocks:
+        channel = granted.channels[row.channel_id]
+        for partner, grants in _by_partner(channel.key, granted):
+            seen = _seen(row, channel, grants)
+            if seen.ends_utc:
+                blocks.setdefault(partner, []).append(seen)
+    for one in rows.registers:
+        key = granted.channels[one.register.channel_id].key
+        for partner, grants in _by_partner(key, granted):
+            if one.outcome != CONFLICT and any(grant.holds_at(one.register.time_utc) for grant in grants):
+                registers.setdefault(partner, []).append(_register(one.register, key))
+    for partner in sorted(blocks.keys() | registers.keys()):
+        readings = Readings(tuple(blocks.get(partner, ())), tuple(registers.get(partner, ())))
+        stated = _header(header, "MeterReadings", READINGS, bus_id)
+        content = messages.encode(CreatedMeterReadings(stated, readings))
+        yield Mail(partner, READINGS, "MeterReadings", content, "", *header.position)
+
+
+def _seen(row: StoredBlock, channel: Channel, grants: Sequence[Grant]) -> IntervalBlock:
+    """The part of a row that grants cover."""
+    ends = range(
+        row.first_interval_end_utc, row.first_interval_end_utc + len(row.values) * row.interval_s, row.interval_s
+    )
+    kept = [
+        (end, value, tuple(Quality(*quality) for quality in qualities))
+        for end, value, qualities in zip(ends, row.values, row.qualities, strict=True)
+        if row.outcome != CONFLICT and any(grant.holds_at(end) for grant in grants)
+    ]
+    columns = tuple(zip(*kept, strict=True)) or ((), (), ())
+    return IntervalBlock(channel.key, row.interval_s, *columns)
+
+
+def _register(one: Register, channel: ChannelKey) -> RegisterReading:
+    key = channel._replace(reading_type=one.reading_type)
+    return RegisterReading(key, one.time_utc, one.value, one.qualities)
+
+
+def _by_partner(key: ChannelKey, granted: Granted) -> Iterator[tuple[str, list[Grant]]]:
+    kind = kind_of(ReadingType.parse(key.reading_type).measurement_kind)
+    return _partners((key.usage_point,), kind, granted)
+
+
+def _partners(usage_points: Iterable[str], kind: str, granted: Granted) -> Iterator[tuple[str, list[Grant]]]:
+    """Yield each partner with its grants of a kind on any of some usage points."""
+    found: dict[str, list[Grant]] = {}
+    for usage_point in usage_points:
+        for grant in granted.grants.get(usage_point, ()):
+            if grant.kind == kind and grant.partner in granted.partners:
+                found.setdefault(grant.partner, []).append(grant)
+    yield from sorted(found.items())
+
+
+def _events(header: EntryHeader, rows: Rows, granted: Granted, bus_id: str) -> Iterator[Mail]:
+    told: dict[tuple[str, str], list[EndDeviceEvent]] = {}
+    for event in (one.event for one in rows.events):
+        kind = COMMANDS if event.event_type == OUTCOME_EVENT else EVENTS
+        utc = event.created_utc_ms // 1000
+        for partner, grants in _partners(_concerned(header.sender, event, granted), kind, granted):
+            is_issuer = granted.issuers.get(event.details.get(DETAIL_CONTROL, "")) == partner
+            if not is_issuer and any(grant.holds_at(utc) for grant in grants):
+                told.setdefault((partner, kind), []).append(event)
+    for (partner, kind), events in sorted(told.items()):
+        stated = _header(header, "EndDeviceEvents", kind, bus_id)
+        content = messages.encode(CreatedEndDeviceEvents(stated, tuple(events)))
+        yield Mail(partner, kind, "EndDeviceEvents", content, "", *header.position)
+
+
+def _concerned(sender: str, event: EndDeviceEvent, granted: Granted) -> set[str]:
+    """The usage points an event is about: its meter's, or all that the IED spoke for at that time."""
+    utc = event.created_utc_ms // 1000
+    theirs = [channel for channel in granted.of_sender.get(sender, ()) if channel.holds_at(utc)]
+    of_meter = {channel.key.usage_point for channel in theirs if channel.key.meter == event.asset}
+    return of_meter or {channel.key.usage_point for channel in theirs if event.asset in ("", sender)}
+
+
+def _header(entry: EntryHeader, noun: str, kind: str, bus_id: str) -> Header:
+    place = f"{entry.position.partition}-{entry.position.seq}"
+    return Header("created", noun, entry.recorded_at_utc_ms, bus_id, f"{kind}-{place}")

@@ -1,0 +1,199 @@
+"""Follows the log for the offices: outcomes become steps, and what partners are to know goes into their mailboxes.
+
+In: entries behind the cursor of the reader ``controls``, and the clock. Out: steps and mails with the cursor, in one
+transaction, so a crash at any line repeats a step of this reader or none, and a repeat changes nothing. What must not
+be done here: believing an outcome that anybody but the control's own IED signed; that is an alarm and moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gridpost.controls import (
+    DETAIL_CONTROL,
+    DETAIL_COUNTER,
+    DETAIL_OUTCOME,
+    DETAIL_REASON,
+    FOLLOWS,
+    OUTCOME_EVENT,
+    OUTCOMES,
+    State,
+    Step,
+)
+from gridpost.model import Channel
+from gridpost.partners import Grant, Partner
+from gridpost.ports import EntryHeader
+from gridpost.requests import Mail
+
+from ..store import ControlOnFile, SqlStore, StoredEvent
+from . import feeding, telling
+from .feeding import Granted, Rows
+
+NAME = "controls"
+BATCH = 100  # entries a step
+LONGEST = 500  # characters of what an IED gives as its reason
+_CONTROLS, _READINGS, _EVENTS = "EndDeviceControls", "MeterReadings", "EndDeviceEvents"
+_TOLD_AT_ENTRY = frozenset(
+    (State.HELD,)
+)  # of first states; that it waits, or is proposed, its issuer has as the answer
+
+
+class Strange(NamedTuple):
+    """An outcome that moves nothing: who sent it, of which control, why."""
+
+    sender: str
+    control: str
+    why: str
+
+
+class Outcome(NamedTuple):
+    """What one step of the reader did.
+
+    Attributes:
+        entries: how many the cursor passed.
+        mails: how many were put into mailboxes.
+        steps: those appended.
+        strange: outcomes to alarm somebody about.
+        held: controls that quarantine or clocks held, for the operator.
+    """
+
+    entries: int = 0
+    mails: int = 0
+    steps: tuple[Step, ...] = ()
+    strange: tuple[Strange, ...] = ()
+    held: tuple[ControlOnFile, ...] = ()
+
+
+class _Found(NamedTuple):
+    """What a step of this reader comes to, before it is kept."""
+
+    mails: list[Mail]
+    steps: list[Step]
+    strange: list[Strange]
+
+
+class Follower:
+    """The reader."""
+
+    def __init__(self, store: SqlStore, bus_id: str) -> None:
+        """`store` is one that serves; `bus_id` is the Source of mails."""
+        self._store, self._bus_id = store, bus_id
+
+    def begin(self) -> None:
+        """Start behind what is there where this reader never ran: a log of years is no mail for a new partner.
+
+        Raises:
+            StoreUnavailable: try again.
+        """
+        version, _ = self._store.cursor(NAME)
+        newest = self._store.version()
+        if not version and newest:
+            self._store.advance(NAME, newest, {}, ()).result()
+
+    def step(self, now_utc_ms: int) -> Outcome:
+        """Take the next entries and what has expired; keep what comes of both.
+
+        Raises:
+            StoreUnavailable: the store fails; the next step begins where this one did.
+        """
+        version, state = self._store.cursor(NAME)
+        headers = self._store.entries(version, BATCH)
+        partners = [one for one in self._store.partners() if is_partner(one, now_utc_ms)]
+        found = _Found([], [], [])
+        rows = self._rows(headers, partners)
+        controls = self._reported(rows.events)
+        for event in rows.events:
+            if event.event.event_type == OUTCOME_EVENT:
+                self._outcome(event, controls, found)
+        held = self._held(headers)
+        for one in held:
+            found.mails.extend(telling.step_mails(one.control, one.steps[0], self._bus_id, partners))
+        for one in self._store.overdue(now_utc_ms):
+            step = Step(
+                one.control.mrid, State.EXPIRED, now_utc_ms, "bus", "no IED had fetched it when its time ran out"
+            )
+            found.steps.append(step)
+            found.mails.extend(telling.step_mails(one.control, step, self._bus_id, partners))
+        if headers:
+            granted = self._granted(headers, rows, partners, controls)
+            found.mails.extend(feeding.mails(headers, rows, granted, self._bus_id))
+        if not (headers or found.mails or found.steps):
+            return Outcome()
+        reached = {**version, **{header.position.partition: header.position.seq for header in headers}}
+        posted = self._store.post(NAME, reached, state, found.mails, found.steps).result()
+        return Outcome(len(headers), len(posted.mails), posted.steps, tuple(found.strange), tuple(held))
+
+    # --- outcomes ---
+
+    def _reported(self, events: Sequence[StoredEvent]) -> dict[str, ControlOnFile | None]:
+        """The controls that outcomes name; None for what is none of ours."""
+        named = {one.event.details.get(DETAIL_CONTROL, "") for one in events if one.event.event_type == OUTCOME_EVENT}
+        return {mrid: self._store.control(mrid) for mrid in sorted(named)}
+
+    def _outcome(self, told: StoredEvent, controls: dict[str, ControlOnFile | None], found: _Found) -> None:
+        """Let an outcome move its control, if it may; a state moves forward only, and what was said before is known."""
+        details = told.event.details
+        mrid = details.get(DETAIL_CONTROL, "")
+        known = controls.get(mrid)
+        if known is None or (why := _objection(told, known)):
+            why = "there is no such control" if known is None else why
+            found.strange.append(Strange(told.sender, mrid[:64], why))
+            return
+        state = OUTCOMES[details[DETAIL_OUTCOME]]
+        if known.state not in FOLLOWS[state]:
+            return
+        step = Step(mrid, state, told.event.created_utc_ms, told.sender, details.get(DETAIL_REASON, "")[:LONGEST])
+        found.steps.append(step)
+        entry = f"{told.position.partition}:{told.position.seq}"
+        found.mails.append(telling.outcome_mail(known.control, step, self._bus_id, entry))
+        controls[mrid] = known._replace(steps=(*known.steps, step))
+
+    # --- what the bus itself has to tell ---
+
+    def _held(self, headers: Sequence[EntryHeader]) -> list[ControlOnFile]:
+        asked = [header.position for header in headers if header.noun == _CONTROLS]
+        return [one for one in self._store.controls_of(asked) if one.steps[0].state in _TOLD_AT_ENTRY]
+
+    # --- what partners are granted ---
+
+    def _rows(self, headers: Sequence[EntryHeader], partners: Sequence[Partner]) -> Rows:
+        events = self._store.events_of([header.position for header in headers if header.noun == _EVENTS])
+        readings = [header.position for header in headers if header.noun == _READINGS] if partners else []
+        return Rows(self._store.blocks(readings), self._store.registers_of(readings), events)
+
+    def _granted(
+        self,
+        headers: Sequence[EntryHeader],
+        rows: Rows,
+        partners: Sequence[Partner],
+        controls: dict[str, ControlOnFile | None],
+    ) -> Granted:
+        senders = {header.sender for header in headers if rows.of(header.position) != Rows([], [], [])}
+        of_sender: dict[str, Sequence[Channel]] = {one: self._store.channels(one) for one in sorted(senders)}
+        channels = {channel.id: channel for theirs in of_sender.values() for channel in theirs}
+        if any(row.channel_id not in channels for row in rows.blocks):  # the bus's own entries speak for any channel
+            channels |= {channel.id: channel for channel in self._store.channels()}
+        grants: dict[str, list[Grant]] = {}
+        for grant in self._store.grants_on(sorted({one.key.usage_point for one in channels.values()})):
+            grants.setdefault(grant.usage_point, []).append(grant)
+        issuers = {mrid: one.control.issuer for mrid, one in controls.items() if one is not None}
+        return Granted(channels, of_sender, grants, frozenset(one.id for one in partners), issuers)
+
+
+def _objection(told: StoredEvent, known: ControlOnFile) -> str:
+    """Why an outcome counts for nothing; empty: it counts."""
+    details, control = told.event.details, known.control
+    if told.sender != control.target:
+        return f"it is for {control.target}"
+    if details.get(DETAIL_COUNTER, "") != str(control.counter):
+        return f"its counter is {control.counter}, not {details.get(DETAIL_COUNTER, '')[:20]}"
+    if details.get(DETAIL_OUTCOME, "") not in OUTCOMES:
+        return f"there is no outcome {details.get(DETAIL_OUTCOME, '')[:20]}"
+    return ""
+
+
+def is_partner(one: Partner, now_utc_ms: int) -> bool:
+    """Tell whether an office is a partner at a moment: from its beginning, inclusive, to its end, exclusive."""
+    ends = one.valid_to_utc_ms
+    return one.valid_from_utc_ms <= now_utc_ms and (ends is None or now_utc_ms < ends)

@@ -1,0 +1,179 @@
+"""Carries mailboxes to partners that have an endpoint: in order, at least once, each partner at its own pace.
+
+In: mailboxes, and what makes a delivery of a partner (its own WSDL, its registered endpoint; nothing a message says).
+Out: calls, and what became of each mail: taken, set aside, or kept. A mail that a partner refuses becomes a dead letter
+and holds nobody up; `gridpost dead-letters --retry` sends it again. A partner that does not answer keeps its mails and
+is left alone for a while, twice as long each time; the others do not notice. The place in a mailbox is the one that
+DequeueMailbox moves, so what was fetched is not pushed, and after a crash nothing is lost and at most the mail on its
+way is sent again, under its old name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from gridpost.errors import OurFault, PeerFault
+from gridpost.partners import Partner
+from gridpost.ports import Clock, Delivery, Signer
+from gridpost.requests import Mail
+
+from ..audit import Audit
+from ..reception import seal_answer
+from ..store import DeadLetter, SqlStore
+
+READER = "push "  # before a partner's id: the reader of its dead letters, whose subject is a mail's number
+BATCH = 20  # mails of one partner a round
+THREADS = 8  # partners called at once
+PUSH_S = 2  # between two steps
+FIRST_MS, LONGEST_MS = 5_000, 900_000  # before a partner that did not answer is called again
+
+Aside = Callable[[Callable[[], "list[Sent]"]], Awaitable["list[Sent]"]]
+
+
+class Sent(NamedTuple):
+    """What became of one mail.
+
+    Attributes:
+        partner: its id.
+        number: the mail's.
+        place: who took it; empty: it was not taken.
+        reason: why not, with the code; empty when it was taken.
+        kept: it is still in the mailbox and will be sent again.
+    """
+
+    partner: str
+    number: int
+    place: str
+    reason: str = ""
+    kept: bool = False
+
+
+class Pushes:
+    """The pushes of one bus."""
+
+    def __init__(self, store: SqlStore, delivery_to: Callable[[Partner], Delivery], clock: Clock) -> None:
+        """`store` is one that serves; `clock` says when a partner is called again."""
+        self._store, self._delivery_to, self._clock = store, delivery_to, clock
+        self._pool = ThreadPoolExecutor(THREADS, "push")
+        self._deliveries: dict[str, tuple[Partner, Delivery]] = {}
+        self._running: dict[str, Future[list[Sent]]] = {}
+        self._closing = False
+        self._waits: dict[str, tuple[int, int]] = {}  # partner -> not before, and how long the next wait is
+
+    def step(self) -> list[Sent]:
+        """Begin a round for each partner that is due and has mail, and return what the rounds that ended did.
+
+        Raises:
+            StoreUnavailable: the store fails; nothing was moved that is not done.
+        """
+        told = [one for partner_id in list(self._running) for one in self._ended(partner_id)]
+        again = self._again()
+        for partner in self._store.partners():
+            if self._is_due(partner) and (again.get(partner.id) or self._store.depth(partner.id)):
+                self._running[partner.id] = self._pool.submit(self._round, partner, again.get(partner.id, []))
+        return told
+
+    async def carry(self, aside: Aside, audit: Audit) -> None:
+        """Take a step off the reactor and tell the audit log what became of each mail.
+
+        Raises:
+            StoreUnavailable: see `step`.
+        """
+        for one in await aside(self.step):
+            told: dict[str, str | int] = {"partner": one.partner, "number": one.number}
+            if one.kept:
+                audit.event("push-kept", **told, reason=one.reason)
+            elif one.reason:
+                audit.event("dead-letter", reader=READER + one.partner, name=str(one.number), reason=one.reason)
+            else:
+                audit.event("pushed", **told, place=one.place)
+
+    def close(self) -> None:
+        """Let the calls that are on their way end, and begin no other."""
+        self._closing = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ended(self, partner_id: str) -> list[Sent]:
+        future = self._running[partner_id]
+        if not future.done():
+            return []
+        del self._running[partner_id]
+        sent = future.result()
+        if any(one.kept for one in sent):
+            wait_ms = self._waits.get(partner_id, (0, FIRST_MS))[1]
+            self._waits[partner_id] = (self._clock() + wait_ms, min(2 * wait_ms, LONGEST_MS))
+        else:
+            self._waits.pop(partner_id, None)
+        return sent
+
+    def _is_due(self, partner: Partner) -> bool:
+        now = self._clock()
+        in_force = partner.valid_from_utc_ms <= now and (partner.valid_to_utc_ms or now + 1) > now
+        named = bool(partner.endpoint and partner.wsdl)
+        return in_force and named and partner.id not in self._running and self._waits.get(partner.id, (0, 0))[0] <= now
+
+    def _again(self) -> dict[str, list[int]]:
+        """The numbers of mails that somebody wants sent again, by partner: dead letters without a reason."""
+        found: dict[str, list[int]] = {}
+        for letter in self._store.dead_letters():
+            if letter.reader.startswith(READER) and not letter.reason:
+                found.setdefault(letter.reader.removeprefix(READER), []).append(int(letter.subject))
+        return found
+
+    def _round(self, partner: Partner, again: list[int]) -> list[Sent]:
+        sent = []
+        for one in self._mails(partner, again):
+            sent.append(one)
+            if one.kept or self._closing:
+                break
+        return sent
+
+    def _mails(self, partner: Partner, again: list[int]) -> Iterator[Sent]:
+        for number in again:
+            for mail in self._store.peek(partner.id, 1, number - 1):
+                outcome = self._send(partner, mail)
+                if outcome.place:
+                    self._store.forget_dead_letters(READER + partner.id, [str(number)]).result()
+                yield outcome
+        for mail in self._store.peek(partner.id, BATCH):
+            outcome = self._send(partner, mail)
+            if not outcome.kept:
+                self._store.commit(partner.id, mail.number)
+            yield outcome
+
+    def _send(self, partner: Partner, mail: Mail) -> Sent:
+        name = f"{partner.id}-{mail.number}"
+        try:
+            return Sent(partner.id, mail.number, self._delivery(partner).deliver(name, mail.content))
+        except PeerFault as error:
+            reason = f"{error.code}: {error.reason}"
+            letter = DeadLetter(READER + partner.id, str(mail.number), reason, self._clock())
+            self._store.dead_letter(letter).result()
+            return Sent(partner.id, mail.number, "", reason)
+        except OurFault as error:
+            return Sent(partner.id, mail.number, "", f"{error.code}: {error.reason}", kept=True)
+
+    def _delivery(self, partner: Partner) -> Delivery:
+        """The delivery of a partner as it is now: a changed entry gets a new one."""
+        known = self._deliveries.get(partner.id)
+        if known is None or known[0] != partner:
+            known = self._deliveries[partner.id] = (partner, self._delivery_to(partner))
+        return known[1]
+
+
+def calling(service: Callable[[], Any], signer: Signer, clock: Clock) -> Callable[[Partner], Delivery]:
+    """Return what makes a partner's delivery: its own service, called with messages that the bus seals.
+
+    Args:
+        service: returns the entry point ``soap``; asked with the first partner, for its libraries take 40 MB.
+        signer: the bus's.
+        clock: when a message is sealed.
+    """
+
+    def deliver_to(partner: Partner) -> Delivery:
+        made: Delivery = service()(partner.wsdl, partner.endpoint, lambda _, body: seal_answer(signer, body, clock()))
+        return made
+
+    return deliver_to

@@ -1,0 +1,178 @@
+"""The office side put together: its desks, its door, its listeners' routes.
+
+In: what the bus is made of. Out: the routes that `transports/office_http.py` serves. What takes long (a query of the
+store, an encoding, a password) runs in the pool of the office, beside the reactor and beside the devices' messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from xml.sax.saxutils import quoteattr
+
+from gridpost import schemas
+from gridpost.envelope import DEVICE_LIMITS
+from gridpost.office_messages import encode_end_device_events_reply, encode_meter_readings_reply, reply_to
+from gridpost.ports import Clock, Signer
+from gridpost.requests import GetEndDeviceEvents, GetMeterReadings
+
+from ..audit import Audit
+from ..config import Config
+from ..controls.intake import Intake
+from ..passwords import Guard
+from ..reception import Worker
+from ..soap import Answer, Edge, Handler
+from ..store import SqlStore
+from ..transports.http_connections import peer_group
+from ..transports.http_values import PLAIN_TEXT, Request, Response, Route
+from ..transports.office_http import OfficeRequest
+from .call import Aside, Call
+from .callers import Callers, Hello
+from .controls import ControlsDesk
+from .door import Door
+from .entries import Entries
+from .events import EventsDesk
+from .mailbox import MailboxDesk
+from .meter_config import MeterConfigDesk
+from .readings import ReadingsDesk
+from .rights import Rights
+
+T = TypeVar("T")
+UTILITY = "/utility"
+_ADDRESS = "http://localhost/utility"
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the office side is given.
+
+    Attributes:
+        config: the settings.
+        store: of the process: its writer takes entries.
+        looking: the same store on connections of its own, so that no long answer keeps a device's message waiting.
+        signer: the bus's key.
+        clock: UTC milliseconds.
+        audit: the audit log.
+        worker: brings what the writer answers back to the reactor.
+        aside: runs what takes long in the office's pool.
+        hashed: as aside, one after the other, so that passwords leave room for the rest.
+        rsa: the bus's second key, of RSA; None: it has none.
+        recorded: hears that commands were recorded, so that fetches that are open have them at once.
+    """
+
+    config: Config
+    store: SqlStore
+    looking: SqlStore
+    signer: Signer
+    clock: Clock
+    audit: Audit
+    worker: Worker
+    aside: Aside
+    hashed: Aside
+    rsa: Signer | None = None
+    recorded: Callable[[], None] | None = None
+
+
+def door_of(parts: Parts) -> Door:
+    """Return the door with everything behind it."""
+    config = parts.config
+    entries = Entries(parts.store, parts.signer, parts.worker, parts.rsa)
+    callers = Callers(parts.looking, parts.clock, Guard(parts.clock), parts.hashed)
+    return Door(
+        limits=DEVICE_LIMITS.raised(config.office.body_limit),
+        clock=parts.clock,
+        callers=callers,
+        entries=entries,
+        edge=Edge(_handlers(parts, entries)),
+        worker=parts.worker,
+        audit=parts.audit,
+    )
+
+
+def _handlers(parts: Parts, entries: Entries) -> Mapping[str, Handler]:
+    """One line an operation of `soap.OPERATIONS`."""
+    bus_id, most, looking = parts.config.bus.id, parts.config.office.page, parts.looking
+    rights = Rights(looking)
+    intake = Intake(parts.store, parts.config.commands, parts.clock, parts.recorded, parts.aside)
+    controls = ControlsDesk(bus_id, parts.store, rights, intake, entries, most, parts.aside)
+    config = MeterConfigDesk(bus_id, parts.store, rights, entries, most, parts.aside)
+    mailbox = MailboxDesk(bus_id, looking, most)
+    readings, events = ReadingsDesk(looking, rights, most), EventsDesk(looking, rights, most)
+
+    def meter_readings(call: Call) -> bytes:
+        assert isinstance(call.message, GetMeterReadings)
+        page = readings.page(call.partner, call.message.query)
+        return encode_meter_readings_reply(reply_to(call.header, bus_id, call.now_utc_ms), *page)
+
+    def end_device_events(call: Call) -> bytes:
+        assert isinstance(call.message, GetEndDeviceEvents)
+        page = events.page(call.partner, call.message.query)
+        return encode_end_device_events_reply(reply_to(call.header, bus_id, call.now_utc_ms), *page)
+
+    def looked(look: Callable[[Call], bytes]) -> Handler:
+        async def handle(call: Call) -> Answer:
+            return Answer(await parts.aside(lambda: look(call)))
+
+        return handle
+
+    return {
+        "QueryMeterReadings": looked(meter_readings),
+        "RequestMeterReadings": controls.request_readings,
+        "WithdrawMeterReadings": controls.cancel_readings,
+        "QueryEndDeviceEvents": looked(end_device_events),
+        "QueryEndDeviceControls": looked(controls.look),
+        "RequestEndDeviceControls": controls.create,
+        "ReplaceEndDeviceControls": controls.change,
+        "WithdrawEndDeviceControls": controls.cancel,
+        "QueryMeterConfig": looked(config.look),
+        "EnrolMeterConfig": config.create,
+        "AmendMeterConfig": config.change,
+        "ReadMailbox": looked(mailbox.peek),
+        "CommitMailbox": looked(mailbox.dequeue),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class OfficeRoutes:
+    """What an office listener serves: messages, and the contract.
+
+    Attributes:
+        door: takes messages.
+        scheme: ``http`` or ``https``: which listener this is.
+        public_url: the address put into the WSDL; empty: from the Host header.
+    """
+
+    door: Door
+    scheme: str
+    public_url: str
+
+    def routes(self) -> list[Route]:
+        """Return the listener's table."""
+        files = [Route("GET", f"/{name}", self.document) for name in schemas.documents() if name.endswith(".xsd")]
+        return [Route("POST", UTILITY, self.message), Route("GET", UTILITY, self.wsdl), *files]
+
+    async def message(self, request: Request) -> Response:
+        """POST /utility: the door."""
+        assert isinstance(request, OfficeRequest)
+        action = request.headers.get("soapaction", "").strip().strip('"')
+        host = request.peer.rpartition(":")[0].strip("[]")
+        hello = Hello(request.peer, peer_group(host), request.secure, request.certificate, action)
+        reply = await self.door.receive(request.body, hello)
+        headers = {"Retry-After": "30"} if reply.status == 503 else {}
+        return Response(reply.status, reply.body, headers=headers)
+
+    def wsdl(self, request: Request) -> Response:
+        """GET /utility?wsdl, with the address the caller can reach us at; no header but Host is used for it."""
+        if request.query.lower() != "wsdl":
+            return Response(404, b"the service description is at /utility?wsdl\n", PLAIN_TEXT)
+        host = request.headers.get("host", "")
+        address = self.public_url or (f"{self.scheme}://{host}{UTILITY}" if _HOST.match(host) else _ADDRESS)
+        text = schemas.documents()[schemas.OFFICE_WSDL_NAME]
+        return Response(200, text.replace(f'"{_ADDRESS}"'.encode(), quoteattr(address).encode()))
+
+    def document(self, request: Request) -> Response:
+        """GET a schema, at the address the WSDL names relative to itself."""
+        return Response(200, schemas.documents()[request.path[1:]])
