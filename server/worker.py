@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 T = TypeVar("T")
-GATHER_S = 0.02  # two groups begin no closer than this while others may still join the second (ADR 0014)
+GATHER_S = 0.02  # two groups begin no closer than this while others may still join the second (ADR 0015)
 IN_REACTOR_BYTES = 128 * 1024  # decision 6: above this a message is read in the pool, so that others are not held up
 RESTS = 9  # times as long as it worked: while messages come in, the readers take a tenth of the time
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gridpost.server.store import create
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent / "campaigns"))
@@ -21,8 +22,6 @@ settings.load_profile("no-deadline")
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory) -> Path:
     """An empty store to copy: migrations cost more than the tests that want their result."""
-    from gridpost.server.store import create
-
     path = tmp_path_factory.mktemp("store") / "empty.db"
     create(path)
     return path
@@ -40,11 +39,11 @@ def make_bus(tmp_path, initialised):
     made = []
 
     def make(name: str = "bus", **sections):
-        if "database" in sections.get("bus", {}):  # elsewhere, so it is made there
-            bus = LiveBus.make(tmp_path / name, **sections)
-        else:
-            bus = LiveBus(shutil.copytree(initialised, tmp_path / name))
-            bus.configure(**sections)
+        bus = LiveBus(shutil.copytree(initialised, tmp_path / name))
+        bus.configure(**sections)
+        if "database" in sections.get("bus", {}):  # elsewhere
+            (bus.folder / "gridpost.db").unlink()
+            create(sections["bus"]["database"])
         made.append(bus)
         return bus
 

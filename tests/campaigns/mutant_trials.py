@@ -197,8 +197,11 @@ def trials(
 
 
 def _whoever_notices(mutant: Mutant, mutated: Mutated, seen: Seen) -> dict[str, float]:
-    """The tests that pass over the line, or over what reads the name it assigns; all, where only import does."""
-    lines = set(mutant.lines)
+    """The tests that pass over the line, or over what reads the name it assigns; all, where only import does.
+
+    All, too, for what a class assigns: its instances are read by names that nothing here tells.
+    """
+    lines = set(mutant.lines if mutant.function == "<module>" or not mutant.name else seen.by_line)
     lines |= {node.lineno for node in ast.walk(mutated.tree) if isinstance(node, ast.Name) and node.id == mutant.name}
     tests = seen.over(frozenset(lines))
     if not tests and seen.at_import(mutant.lines):

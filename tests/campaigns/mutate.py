@@ -44,7 +44,7 @@ _OF_THE_CORE = (*(f"tests/core/test_{name}.py" for name in _CORE), "tests/server
 _CORRIDOR = tuple(f"tests/server/test_{name}.py" for name in ("reception", "reception_told", "admission"))
 _WRITER = tuple(f"tests/server/test_{name}.py" for name in ("writer", "writer_faults", "group"))
 _STORE = (*_WRITER, "tests/contract/test_store.py")
-_MDEF = ("tests/adapters/test_mv90.py", "tests/adapters/test_mdef_edges.py", "tests/adapters/test_float32.py")
+_MDEF = tuple(f"tests/adapters/test_{name}.py" for name in ("mv90", "mdef_edges", "layout_edges", "float32"))
 TARGETS = {
     target.file: target
     for target in (

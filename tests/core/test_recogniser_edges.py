@@ -1,6 +1,7 @@
 """What the short way says of a message beside its readings, and how long each text may be there."""
 
 import hashlib
+import re
 from dataclasses import replace
 
 import pytest
@@ -119,3 +120,26 @@ def test_a_message_of_no_row_no_block_or_another_table_is_left_to_the_reference(
     assert (
         exchange.read(testing.sealed(testing.readings_message("IED1", "m-1", []), DEVICE)).claimed_message_id == "m-1"
     )
+
+
+def with_part(pattern: bytes, text: bytes) -> bytes:
+    """A message of ours with another text in place of the group of a pattern."""
+    raw = testing.sealed(MESSAGE, DEVICE)
+    found = re.search(pattern, raw)
+    return raw[: found.start(1)] + text + raw[found.end(1) :]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "most"), [(rb'wsu:Id="token">([^<]+)<', 20_000), (rb"<ds:SignatureValue>([^<]+)<", 2000)]
+)
+def test_token_and_signature_are_read_from_three_octets_to_their_length(pattern, most):
+    """Base64 in whole groups of four; a key that long is none of ours."""
+    for letters, is_read in ((3, False), (4, True), (most, True), (most + 4, False)):
+        plain = recogniser.recognise(with_part(pattern, b"A" * letters), DEVICE_LIMITS)
+        assert (plain is not None) is is_read, letters
+
+
+def test_a_digest_has_the_length_of_sha_256():
+    for text, is_read in ((b"A" * 43 + b"=", True), (b"A" * 42 + b"==", False), (b"A" * 44, False)):
+        plain = recogniser.recognise(with_part(rb"<ds:DigestValue>([^<]+)<", text), DEVICE_LIMITS)
+        assert (plain is not None) is is_read, text

@@ -30,14 +30,18 @@ def installed() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def demonstration(request, tmp_path_factory):
-    """The demonstration, begun with the first test of this folder: a meter's first whole minute takes one to two.
+def _early(request):
+    """Begin the demonstration with the first test of this folder: a meter's first whole minute takes one to two.
 
-    None where the test that asks for it is not to be run.
+    Of several test processes only the one that comes to the test knows that it does, so it begins it then.
     """
-    if not any(item.name == ASKS for item in request.session.items):
-        yield None
-        return
+    if "PYTEST_XDIST_WORKER" not in os.environ and any(item.name == ASKS for item in request.session.items):
+        request.getfixturevalue("demonstration")
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory):
+    """The demonstration, running."""
     folder = tmp_path_factory.mktemp("demonstration")
     with (folder / "said").open("w") as said:
         process = subprocess.Popen(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-from live_bus import LiveBus
-
 MESSAGES = 60
 
 
@@ -39,16 +37,11 @@ def test_a_bus_turns_its_log_over(make_bus):
     assert bus.errors() == ""
 
 
-def test_so_do_two_processes_with_one_log(tmp_path, postgres):
+def test_so_do_two_processes_with_one_log(tmp_path, make_bus, postgres):
     url = postgres.url("", create=f"audit_{tmp_path.name}")
-    bus = LiveBus.make(tmp_path / "bus", bus={"database": url, "processes": 2, "audit_size": 4000, "audit_keep": 100})
-    bus.start()
-    try:
-        sent = pushed(bus, bus.enrol("IED-1"))
-        assert bus.stop() == 0
-        assert recorded(bus) == sent
-        assert len(list(bus.folder.glob("audit.jsonl.*"))) > 2
-        assert len([line for line in every_line(bus) if line["event"] == "stopped"]) == 2
-    finally:
-        if bus.process is not None:
-            bus.kill()
+    bus = make_bus(bus={"database": url, "processes": 2, "audit_size": 4000, "audit_keep": 100}).start()
+    sent = pushed(bus, bus.enrol("IED-1"))
+    assert bus.stop() == 0
+    assert recorded(bus) == sent
+    assert len(list(bus.folder.glob("audit.jsonl.*"))) > 2
+    assert len([line for line in every_line(bus) if line["event"] == "stopped"]) == 2

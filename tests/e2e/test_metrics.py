@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 from gridpost.server.transports import http_values
-from live_bus import LiveBus, Wire
+from live_bus import Wire
 from prometheus_client.parser import text_string_to_metric_families
 
 from gridpost.errors import leaves
@@ -162,11 +162,11 @@ def _free_pair():
     raise AssertionError("no two free ports side by side")
 
 
-def test_each_of_several_processes_has_a_port_and_their_sums_are_the_whole(tmp_path, postgres):
+def test_each_of_several_processes_has_a_port_and_their_sums_are_the_whole(tmp_path, make_bus, postgres):
     port = _free_pair()
     url = postgres.url("", create=f"metrics_{tmp_path.name}")
     sections = {"bus": {"database": url, "processes": 2}, "metrics": {"listen": f"127.0.0.1:{port}"}}
-    bus = LiveBus.make(tmp_path / "bus", **sections).start()
+    bus = make_bus(**sections).start()
     addresses = [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"]
     try:
         assert sorted(line["metrics"] for line in bus.audit("started")) == addresses

@@ -17,26 +17,24 @@ STREAMS = 4
 
 
 @pytest.fixture
-def make_pair(tmp_path, postgres_store_url):
+def make_pair(make_bus, postgres_store_url):
     """Return a function that makes a bus of two processes on a fresh store; whatever runs in the end is killed."""
     made = []
 
     def make(**sections):
         sections["bus"] = {"database": postgres_store_url, "processes": 2} | sections.get("bus", {})
-        made.append(LiveBus.make(tmp_path / "bus", **sections))
+        made.append(make_bus(**sections))
         return made[-1]
 
     yield make
     for bus in made:
         for process in children(bus):
             process.kill()
-        if bus.process is not None:
-            bus.kill()
 
 
 @pytest.fixture
 def postgres_store_url(postgres, tmp_path):
-    """The URL of an empty database: `gridpost init` makes the store."""
+    """The URL of an empty database."""
     return postgres.url("", create=f"bus_{tmp_path.name}")
 
 
@@ -226,8 +224,8 @@ def test_a_second_bus_of_other_keys_cannot_take_a_store_that_is_one(make_pair, t
     assert not (tmp_path / "other").exists()
 
 
-def test_the_settings_of_a_database_are_the_owners_alone(make_pair):
-    bus = make_pair()
+def test_the_settings_of_a_database_are_the_owners_alone(tmp_path, postgres_store_url):
+    bus = LiveBus.make(tmp_path / "bus", bus={"database": postgres_store_url})
     assert bus.config.stat().st_mode & 0o777 == 0o600  # a URL may hold a password
     assert bus.json("status")["entries"] == 0
     assert not (bus.folder / "gridpost.db").exists()

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from live_bus import Device, LiveBus, Wire, channel_table, enrol
+from live_bus import Device, Wire, channel_table, enrol
 
 from gridpost import enrolment, renewal
 from gridpost.wssecurity import KeySigner
@@ -94,14 +94,12 @@ def visits(client, least=12, most=200):
 
 
 @pytest.fixture
-def pair(tmp_path, postgres):
+def pair(tmp_path, make_bus, postgres):
     """A running bus of two processes with HTTPS, and its certificate."""
     url = postgres.url("", create=f"tls_{tmp_path.name}")
-    bus = LiveBus.make(tmp_path / "bus", bus={"database": url, "processes": 2}, listen=HTTPS)
+    bus = make_bus(bus={"database": url, "processes": 2}, listen=HTTPS)
     certificate = put_certificate(bus.folder)
-    yield bus.start(), certificate
-    if bus.process is not None:
-        bus.kill()
+    return bus.start(), certificate
 
 
 def test_a_session_is_resumed_at_every_process_also_at_one_started_again(pair):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 
 import pytest
-from live_bus import BIN, LiveBus, now_utc_ms
+from live_bus import BIN, now_utc_ms
 
 from gridpost import messages, testing
 from gridpost.model import CreatedMeterReadings, Header, Readings
@@ -89,17 +89,15 @@ class Pushing:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def bus(request, tmp_path):
+def bus(request, tmp_path, make_bus):
     """A bus that runs, on either engine; its port stays the same when it is started again."""
     sections = {"mv90": {"enabled": False}}
     if request.param == "postgres":
         url = request.getfixturevalue("postgres").url("", create=f"upkeep_{tmp_path.name}")
         sections["bus"] = {"database": url}
-    made = LiveBus.make(tmp_path / "bus", **sections).start()
+    made = make_bus(**sections).start()
     made.configure(listen={"http": made.addresses[0].removeprefix("http://")}, **sections)
-    yield made
-    if made.process is not None:
-        made.kill()
+    return made
 
 
 # --- the schema ------------------------------------------------------------------------------------------------------
@@ -310,9 +308,9 @@ def test_a_backup_of_another_schema_is_moved_up_after_it_was_put_back(live, tmp_
     assert push(live, device, 0) == kept
 
 
-def test_postgres_says_which_tools_it_has(tmp_path, postgres):
+def test_postgres_says_which_tools_it_has(tmp_path, make_bus, postgres):
     url = postgres.url("", create=f"tools_{tmp_path.name}")
-    bus = LiveBus.make(tmp_path / "bus", bus={"database": url})
+    bus = make_bus(bus={"database": url})
     for command in (("backup", tmp_path / "copy.db"), ("restore", bus.config)):
         done = bus.run(*command)
         assert done.returncode == 1

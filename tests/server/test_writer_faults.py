@@ -228,30 +228,35 @@ def test_after_a_fatal_error_all_that_waits_is_refused(store, faulty, path, fata
     ids=["ours", "data", "later", "fatal", "ours and fatal"],
 )
 def test_a_job_that_fails_is_told_why_and_leaves_nothing(store, path, fatal, problem, told, detail, is_fatal):
+    tried = []
+
     def work(connection):
+        tried.append("once")
         connection.execute(text("UPDATE partition SET events = 77"))
         raise problem
 
     with pytest.raises(told) as seen:
         store.writer.do(work).result(30)
     store.close()  # the writer's thread has then told what is fatal
-    assert seen.value.detail == detail
+    assert (seen.value.detail, tried) == (detail, ["once"])
     assert (fatal, store.is_healthy()) == ([problem] * is_fatal, not is_fatal)
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT events FROM partition").fetchall() == [(0,)]
 
 
-def test_bad_data_of_one_entry_is_told_to_it_alone(store, faulty, path, fatal):
-    problem = ValueError("does not fit")
-    faulty.failing = {"m2": [problem, problem]}
+@pytest.mark.parametrize("others", [[], ["m2"], ["m2", "m3"]])
+def test_bad_data_of_one_entry_is_told_to_it_alone(store, faulty, path, fatal, others):
+    """The group is tried once, then each of its entries by itself."""
+    problems = [ValueError("does not fit") for _ in range(2 if others else 1)]
+    faulty.failing = {"m1": problems}
     with held(store):
-        futures = [record(store, name) for name in ("m1", "m2", "m3")]
-    assert (futures[0].result(30), futures[2].result(30)) == (b"receipt 1", b"receipt 2")
+        bad, *good = [record(store, name) for name in ("m1", *others)]
     with pytest.raises(Internal) as told:
-        futures[1].result(30)
+        bad.result(30)
     assert told.value.detail == "ValueError: does not fit"
-    assert ids(path) == ["held", "m1", "m3"]
-    assert fatal == []
+    assert [future.result(30) for future in good] == [b"receipt 1", b"receipt 2"][: len(others)]
+    assert ids(path) == ["held", *others]
+    assert (problems, fatal) == ([], [])
 
 
 # --- overtaken -------------------------------------------------------------------------------------------------------
