@@ -32,7 +32,7 @@ from ..store import ControlOnFile, SqlStore
 from .call import Aside, Call
 from .entries import Entries
 from .readings import check_period
-from .rights import READINGS, Rights
+from .rights import Rights
 
 REPLACEABLE = frozenset((State.PROPOSED, State.HELD, State.WAITING))
 REQUEST_DATA = "request-data"
@@ -168,7 +168,7 @@ class ControlsDesk:
             NotGranted: there are none.
         """
         now_utc = call.now_utc_ms // 1000
-        pairs = self.rights.channels(call.partner, READINGS, query)
+        pairs = self.rights.channels(call.partner, call.operation, query)
         meters = {
             channel.key.meter for channel, grant in pairs if grant.holds_at(now_utc) and channel.holds_at(now_utc)
         }
