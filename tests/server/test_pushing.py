@@ -120,6 +120,11 @@ def test_a_partner_that_does_not_answer_keeps_its_mails_and_is_called_less_and_l
     assert [name for name, _ in one.taken] == ["one-1", "one-2"]
     assert len(other.taken) == 3
     assert setting.store.dead_letters() == []
+    one.fails["one-3"] = [PartnerUnreachable("down again")]
+    setting.post("one", b"<c/>")
+    setting.settle()
+    setting.now += FIRST_MS  # it had answered since, so the first wait is a short one again
+    assert [sent.place for sent in setting.settle()] == ["there"]
 
 
 def test_a_slow_partner_holds_nobody_else_up(setting):
