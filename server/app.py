@@ -161,7 +161,10 @@ class Bus:
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
-        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake)
+        given = Given(
+            config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake,
+            partial(_entry_point, "gridpost.services", "multispeak"),
+        )  # fmt: skip
         named = config.office.http or config.office.https
         self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
         service = partial(_entry_point, "gridpost.deliveries", "soap")

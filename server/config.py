@@ -138,7 +138,7 @@ class Commands:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """The office listener: partners' SOAP calls at POST /utility, and the WSDL. UsernameTokens count over HTTPS only."""
+    """The office listener: partners' SOAP calls, and the WSDLs. Passwords count over HTTPS only."""
 
     http: str = setting("", "address and port of plain HTTP, such as 127.0.0.1:8081; empty: none")
     https: str = setting("", "address and port of HTTPS; empty: none")
@@ -150,6 +150,9 @@ class Office:
     connections: int = setting(500, "open connections at most")
     connections_per_peer: int = setting(64, "of them from one address")
     page: int = setting(10_000, "values, events or mails in one answer at most; what is more comes with further pages")
+    switch_output: str = setting(
+        "load", "the output of a device that a MultiSpeak request to connect or disconnect means"
+    )
 
 
 @dataclass(frozen=True, slots=True)
