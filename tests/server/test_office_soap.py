@@ -129,3 +129,8 @@ def test_spyne_s_own_transports_are_never_imported():
     assert "spyne.server.twisted" not in sys.modules
     spyne_compat.repair()  # again: nothing happens
     assert "cgi" in sys.modules or sys.version_info < (3, 13)
+
+
+def test_what_stands_in_for_cgi_reads_a_content_type():
+    parsed = spyne_compat._cgi().parse_header('text/xml; charset="utf-8"; action=x')
+    assert parsed == ("text/xml", {"charset": "utf-8", "action": "x"})
