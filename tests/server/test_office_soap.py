@@ -23,7 +23,7 @@ def clark(element, name: str) -> str:
 
 
 def written_by_hand() -> list[tuple[str, str, str, str]]:
-    """Operation, SOAPAction, element in, element out of the WSDL, read by its own rules (WSDL 1.1 sections 2.4, 3.4)."""
+    """Operation, SOAPAction, element in and out of the WSDL, by the rules of WSDL 1.1, sections 2.4 and 3.4."""
     root = etree.fromstring(schemas.documents()[schemas.OFFICE_WSDL_NAME])
     parts = {one.get("name"): clark(one[-1], one[-1].get("element")) for one in root.iter(f"{WSDL}message")}
     actions = {
