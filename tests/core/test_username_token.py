@@ -16,7 +16,7 @@ def shaped(token: str):
         '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Header>'
         f'<w:Security xmlns:w="{WSS}-secext-1.0.xsd" xmlns:u="{WSS}-utility-1.0.xsd" s:mustUnderstand="1">'
         f'<w:UsernameToken u:Id="t">{token}</w:UsernameToken></w:Security></s:Header>'
-        "<s:Body><x xmlns=urn:x/></s:Body></s:Envelope>"
+        '<s:Body><x xmlns="urn:x"/></s:Body></s:Envelope>'
     )
     return shape_office(raw.encode(), DEVICE_LIMITS)
 
