@@ -150,6 +150,9 @@ class Office:
     connections: int = setting(500, "open connections at most")
     connections_per_peer: int = setting(64, "of them from one address")
     page: int = setting(10_000, "values, events or mails in one answer at most; what is more comes with further pages")
+    mail_days: int = setting(
+        90, "days a mail stays in the store after it was put there, once its partner has taken it; 0: for ever"
+    )
     switch_output: str = setting(
         "load", "the output of a device that a MultiSpeak request to connect or disconnect means"
     )
@@ -229,6 +232,7 @@ def _check(config: Config, file: Path) -> None:
         "office.connections": (config.office.connections, 1),
         "office.connections_per_peer": (config.office.connections_per_peer, 1),
         "office.page": (config.office.page, 1),
+        "office.mail_days": (config.office.mail_days, 0),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:
