@@ -14,12 +14,14 @@ RE_ENROL = "re-enrol"
 RIGHTS: Mapping[str, str] = {
     "readings": "send MeterReadings, encrypted or not",
     "events": "send EndDeviceEvents",
+    "commands": "fetch EndDeviceControls",
     RE_ENROL: "get a certificate for its next key",
 }
 RIGHT_OF_NOUN: Mapping[str, str] = {
     "MeterReadings": "readings",
     "EncryptedReadings": "readings",
     "EndDeviceEvents": "events",
+    "EndDeviceControls": "commands",
 }
 
 

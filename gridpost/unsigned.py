@@ -9,6 +9,7 @@ The shape without a signature::
     soap:Envelope
       soap:Header?       others only without mustUnderstand, and ignored
         wsse:Security?   a wsse:UsernameToken with Username and a Password in clear text, a wsu:Timestamp (ignored)
+                         the token may hold a Nonce and Created too, as many toolkits send: TLS keeps others from it
       soap:Body          one element child
 """
 
@@ -39,6 +40,7 @@ from .errors import EnvelopeShape, VersionMismatch
 PASSWORD_TEXT = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-username-token-profile-1.0#PasswordText"
 _USERNAME_TOKEN = ns.q(ns.WSSE, "UsernameToken")
 _USERNAME, _PASSWORD = ns.q(ns.WSSE, "Username"), ns.q(ns.WSSE, "Password")
+_BESIDE = {ns.q(ns.WSSE, "Nonce"), ns.q(ns.WSU, "Created")}
 _TIMESTAMP = ns.q(ns.WSU, "Timestamp")
 _ACTOR = ns.q(ns.SOAP11, "actor")
 _LONGEST = 256
@@ -121,12 +123,15 @@ def _username_token(security: Element) -> tuple[str, str]:
     token = children.get(_USERNAME_TOKEN)
     if token is None:
         return "", ""
-    parts = children_of(token, 2)
-    if [part.tag for part in parts] != [_USERNAME, _PASSWORD] or any(len(part) for part in parts):
-        raise EnvelopeShape(detail="UsernameToken is not Username and Password")
+    parts = children_of(token)
+    tags = [part.tag for part in parts]
+    if tags[:2] != [_USERNAME, _PASSWORD] or not set(tags[2:]) <= _BESIDE or len(set(tags)) < len(tags):
+        raise EnvelopeShape(detail="UsernameToken is not Username, Password and perhaps Nonce and Created")
+    if any(len(part) for part in parts):
+        raise EnvelopeShape(detail="elements inside those of the UsernameToken")
     if parts[1].get("Type", PASSWORD_TEXT) != PASSWORD_TEXT:
         raise EnvelopeShape(detail="Password is not PasswordText")
-    name, password = (part.text or "" for part in parts)
+    name, password = (part.text or "" for part in parts[:2])
     if not name or not password or len(name) > _LONGEST or len(password) > _LONGEST:
         raise EnvelopeShape(detail="UsernameToken's length")
     return name, password

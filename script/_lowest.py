@@ -12,7 +12,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-_BOUND = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?>=([0-9.]+)")
+_BOUND = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?[>=]=([0-9.]+)")
 
 
 def lowest(pyproject: Path) -> list[str]:

@@ -42,6 +42,7 @@ from .heads import Author, HeadPublisher
 from .identity import load_rsa_signer, load_signer
 from .metrics import LOOKED_S, Metrics, Sources
 from .office.listening import Given, OfficeSide
+from .office.mailbox import forget_old
 from .office.pushing import PUSH_S, Pushes, calling
 from .office.service import UTILITY
 from .quoted import QuotedReceipts
@@ -62,6 +63,7 @@ REFUSALS_FLUSH_S = 5  # decision 8
 HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
 TRUST_LOOKED_S = 60  # and whether a certificate ends or a list of revoked ones is due
 QUOTES_S = 5  # between two looks at what devices quote
+MAIL_LOOKED_S = 60  # and whether there is mail that was taken long ago
 METRICS_CONNECTIONS = 32
 _log = Logger()
 
@@ -162,7 +164,10 @@ class Bus:
         folder = config.log.heads
         out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
-        given = Given(config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake)
+        given = Given(
+            config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake,
+            partial(_entry_point, "gridpost.services", "multispeak"),
+        )  # fmt: skip
         named = config.office.http or config.office.https
         self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
         service = partial(_entry_point, "gridpost.deliveries", "soap")
@@ -205,6 +210,9 @@ class Bus:
         self._every(FOLLOW_S, lambda: self._reading("controls", follow))
         push = partial(self._pushes.carry, self._aside.run, self._parts.audit)
         self._every(PUSH_S, lambda: self._reading("push", push))
+        days = self._parts.config.office.mail_days
+        forget = partial(self._aside.run, partial(forget_old, self._parts.store, self._parts.clock, days))
+        self._every(MAIL_LOOKED_S, lambda: self._reading("mail", forget), now=True)
         if self._reader:
             self._every(self._parts.config.mv90.poll_s, lambda: self._reading("mv90", self._read_log))
         self._parts.audit.event("started", addresses=" ".join(addresses), **metrics)

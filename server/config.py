@@ -138,7 +138,7 @@ class Commands:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """The office listener: partners' SOAP calls at POST /utility, and the WSDL. UsernameTokens count over HTTPS only."""
+    """The office listener: partners' SOAP calls, and the WSDLs. Passwords count over HTTPS only."""
 
     http: str = setting("", "address and port of plain HTTP, such as 127.0.0.1:8081; empty: none")
     https: str = setting("", "address and port of HTTPS; empty: none")
@@ -150,6 +150,12 @@ class Office:
     connections: int = setting(500, "open connections at most")
     connections_per_peer: int = setting(64, "of them from one address")
     page: int = setting(10_000, "values, events or mails in one answer at most; what is more comes with further pages")
+    mail_days: int = setting(
+        90, "days a mail stays in the store after it was put there, once its partner has taken it; 0: for ever"
+    )
+    switch_output: str = setting(
+        "load", "the output of a device that a MultiSpeak request to connect or disconnect means"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +232,7 @@ def _check(config: Config, file: Path) -> None:
         "office.connections": (config.office.connections, 1),
         "office.connections_per_peer": (config.office.connections_per_peer, 1),
         "office.page": (config.office.page, 1),
+        "office.mail_days": (config.office.mail_days, 0),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:

@@ -75,6 +75,7 @@ class Processes:
         self._slots = [_Slot(number) for number in range(config.bus.processes)]
         self._reserved: list[socket.socket] = []
         self._https = https_of(config)
+        self._office = Https(config, config.office) if config.office.https else None  # each process makes its own
         self._parent = self._life = -1
         self._mask: set[signal.Signals | int] = set()
         self._started = self._stopping = self._failed = False
@@ -198,7 +199,8 @@ class Processes:
             self._audit.event("process-ended", pid=pid, code=code)
 
     def _renew(self) -> None:
-        if self._https and renewed(self._https, self._audit):
+        read = [renewed(one, self._audit) for one in (self._https, self._office) if one]
+        if read and all(read):
             for slot in self._slots:
                 slot.outdated = bool(slot.pid)
 

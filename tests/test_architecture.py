@@ -22,6 +22,7 @@ FLOORS = {
     "findings": 2, "asking": 2, "control_messages": 2, "office_messages": 2, "meter_config_messages": 2,
     "wssecurity": 3, "ports": 3, "parts": 3, "unsigned": 3,
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
+    "calendar": 4,
     "evidence": 5, "testing": 5, "testing_store": 5,
     "proof": 6,
 }  # fmt: skip
@@ -74,7 +75,7 @@ SAME_FLOOR = {
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
     "__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "enum", "functools",
-    "hashlib", "hmac", "io", "itertools", "json", "re", "string", "struct", "tomllib", "types", "typing",
+    "hashlib", "hmac", "io", "itertools", "json", "math", "re", "string", "struct", "tomllib", "types", "typing",
 }  # fmt: skip
 STATED = {
     ("schemas", "importlib"),  # finds the packaged schemas

@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from gridpost import ns
-from gridpost.encoding import attribute, octets
+from gridpost.encoding import attribute, octets, text_of
 from gridpost.envelope import Element, Limits, parse
-from gridpost.errors import EnvelopeShape, Item, QueryRefused, UnknownOperation, VersionMismatch
+from gridpost.errors import EnvelopeShape, GridpostError, Item, QueryRefused, UnknownOperation, VersionMismatch
 from gridpost.model import RegisterReading
 from gridpost.units import decimal_text, parse_utc
 
@@ -122,6 +122,13 @@ def answer(call: Call, office: Office) -> bytes:
     name = call.operation
     content = f'<{name}Response xmlns="{call.version}"><{name}Result>{found.result}</{name}Result></{name}Response>'
     return enveloped(octets(header), octets(content))
+
+
+def fault(error: GridpostError) -> bytes:
+    """Return a SOAP fault for a caller that proved who it is: the code and the reason."""
+    text = text_of(f"{error.code}: {error.reason}")
+    said = f"<faultcode>soap:{error.soap_fault}</faultcode><faultstring>{text}</faultstring>"
+    return enveloped(b"", octets(f"<soap:Fault>{said}</soap:Fault>"))
 
 
 # --- the operations --------------------------------------------------------------------------------------------------

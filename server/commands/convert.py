@@ -90,6 +90,7 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "mdef": Format(_installed("mv90"), local_clock=True),
     "nem12": Format(_installed("nem12")),
+    "cmep": Format(_installed("cmep")),
     "csv": Format(CsvFormat),
     "cim": Format(CimFormat),
 }
@@ -124,7 +125,7 @@ class Task(NamedTuple):
 @click.option("--strict", is_flag=True, help="Write nothing when the target cannot hold everything.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 def command(input_file: str, out: str, as_json: bool, **asked: Any) -> None:
-    """Convert a file of readings between mdef, nem12, csv and cim.
+    """Convert a file of readings from one format to another.
 
     INPUT may be a zip with one file in it, or - for standard input. What the target cannot hold is listed.
     Exit status: 0 written, 1 not converted, 2 wrong usage.

@@ -32,7 +32,7 @@ from ..store import ControlOnFile, SqlStore
 from .call import Aside, Call
 from .entries import Entries
 from .readings import check_period
-from .rights import READINGS, Rights
+from .rights import Rights
 
 REPLACEABLE = frozenset((State.PROPOSED, State.HELD, State.WAITING))
 REQUEST_DATA = "request-data"
@@ -127,17 +127,18 @@ class ControlsDesk:
         return encode_controls_reply(header, [told(one) for one in shown])
 
     async def request_readings(self, call: Call) -> Answer:
-        """CreateMeterReadings: the IEDs of the meters named get the control request-data.
+        """CreateMeterReadings: the IEDs of the meters named get the control request-data; without a period: read now.
 
         What they send comes to the mailbox, with the CorrelationID of this message; so does what became of the control.
         """
         assert isinstance(call.message, CreateMeterReadings)
         query = call.message.query
         check_period(query)
-        if not (query.from_utc and query.to_utc and (query.usage_points or query.meters)):
-            raise QueryRefused("name usage points or meters, StartTime and EndTime")
+        if bool(query.from_utc) != bool(query.to_utc) or not (query.usage_points or query.meters):
+            raise QueryRefused("name usage points or meters, and StartTime and EndTime or neither")
         targets = await self.aside(lambda: self._reading(call, query))
-        period = (("from", units.format_utc(query.from_utc)), ("to", units.format_utc(query.to_utc)))
+        asked = (("from", query.from_utc), ("to", query.to_utc)) if query.to_utc else ()
+        period = tuple((name, units.format_utc(utc)) for name, utc in asked)
         wanted = Wanted(call.header.message_id, REQUEST_DATA, tuple(sorted(targets)), data=period)
 
         async def record(new: tuple[NewControl, ...]) -> Answer:
@@ -168,7 +169,7 @@ class ControlsDesk:
             NotGranted: there are none.
         """
         now_utc = call.now_utc_ms // 1000
-        pairs = self.rights.channels(call.partner, READINGS, query)
+        pairs = self.rights.channels(call.partner, call.operation, query)
         meters = {
             channel.key.meter for channel, grant in pairs if grant.holds_at(now_utc) and channel.holds_at(now_utc)
         }

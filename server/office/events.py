@@ -17,7 +17,7 @@ from gridpost.requests import Query
 
 from ..store import SqlStore, StoredEvent, page_of
 from .readings import check_period, read_version, version_text
-from .rights import ANY_TIME, EVENTS, Rights
+from .rights import ANY_TIME, Rights
 
 LOOKS = 20  # at the store for one page; events that the grants do not cover are passed over
 
@@ -51,7 +51,7 @@ class EventsDesk:
             raise QueryRefused("page is not what an answer's nextPage said, or of another data version")
         at = read_version(stated or query.at, self.store.version())
         granted: dict[str, list[tuple[Channel, Grant]]] = {}
-        for channel, grant in self.rights.channels(partner, EVENTS, query):
+        for channel, grant in self.rights.channels(partner, "GetEndDeviceEvents", query):
             granted.setdefault(channel.key.meter, []).append((channel, grant))
         period = (query.from_utc * 1000, (query.to_utc or ANY_TIME // 1000) * 1000)
         limit = min(query.limit or self.most, self.most)

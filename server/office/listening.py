@@ -23,8 +23,7 @@ from ..transports.http_connections import Timer
 from ..transports.http_values import HttpLimits
 from ..transports.office_http import OfficeHttpFactory
 from ..worker import ReactorWorker
-from .door import Door
-from .service import OfficeRoutes, Parts, door_of
+from .service import OfficeRoutes, Parts, doors_of
 
 THREADS = 2  # a password and a long answer at once
 
@@ -39,6 +38,7 @@ class Given(NamedTuple):
     signer: Signer
     rsa: Signer | None = None
     recorded: Callable[[], None] | None = None  # hears that commands were recorded
+    multispeak: Callable[[], Any] | None = None  # returns the adapter
 
 
 class Listener(NamedTuple):
@@ -66,9 +66,9 @@ class OfficeSide:
         self._looking = open_store(config.database, given.clock)
         self.https = Https(config, config.office) if config.office.https else None
         worker = ReactorWorker(reactor, self._pool, lambda: 0)
-        self._door: Door = door_of(Parts(
+        self._doors = doors_of(Parts(
             config, given.store, self._looking, given.signer, given.clock, given.audit, worker, self._aside,
-            self._hashed, given.rsa, given.recorded,
+            self._hashed, given.rsa, given.recorded, given.multispeak,
         ))  # fmt: skip
 
     def listeners(self) -> Iterator[Listener]:
@@ -83,7 +83,7 @@ class OfficeSide:
         )
         for scheme, address in (("http", office.http), ("https", office.https)):
             if address:
-                routes = OfficeRoutes(self._door, scheme, office.public_url).routes()
+                routes = OfficeRoutes(self._doors, scheme, office.public_url).routes()
                 factory = OfficeHttpFactory(routes, self._timer, limits, self._given.audit.refused)
                 yield Listener(scheme, address, factory, self.https if scheme == "https" else None)
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from gridpost.errors import NotFound, QueryRefused
 from gridpost.office_messages import encode_mail_reply, reply_to
+from gridpost.ports import Clock
 from gridpost.requests import DequeueMailbox, Mail, PeekMailbox
 
 from ..store import SqlStore
 from .call import Call
 
 LARGEST = 4 << 20
+DAY_MS = 86_400_000
 _AT_ONCE = 16  # mails read in one look: what is read but not sent is thrown away
 
 
@@ -64,3 +66,13 @@ class MailboxDesk:
                 break
             after = found[-1].number
         return taken
+
+
+def forget_old(store: SqlStore, clock: Clock, days: int) -> None:
+    """Forget some of the mail that was taken and is older than so many days; 0: none ever. To be called often.
+
+    Raises:
+        StoreUnavailable: nothing was forgotten.
+    """
+    if days:
+        store.forget_mail(clock() - days * DAY_MS)

@@ -21,7 +21,7 @@ from ..soap import Answer
 from ..store import SqlStore
 from .call import Aside, Call
 from .entries import Entries
-from .rights import ANY, READINGS, Rights, kind
+from .rights import READINGS, Rights, kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class MeterConfigDesk:
         assert isinstance(call.message, GetMeterConfig)
         query, now_utc = call.message.query, call.now_utc_ms // 1000
         by_meter: dict[str, list[tuple[Channel, Grant]]] = {}
-        for channel, grant in self.rights.channels(call.partner, ANY, query):
+        for channel, grant in self.rights.channels(call.partner, call.operation, query):
             by_meter.setdefault(channel.key.meter, []).append((channel, grant))
         limit = min(query.limit or self.most, self.most)
         names = [name for name in sorted(by_meter) if name > query.page]

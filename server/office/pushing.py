@@ -22,11 +22,12 @@ from gridpost.requests import Mail
 from ..audit import Audit
 from ..reception import seal_answer
 from ..store import DeadLetter, SqlStore
+from ..store.mailbox import PUSH_READER as READER
 
-READER = "push "  # before a partner's id: the reader of its dead letters, whose subject is a mail's number
 BATCH = 20  # mails of one partner a round
 THREADS = 8  # partners called at once
 PUSH_S = 2  # between two steps
+_GONE = "not-found: the mail is no longer in the store"
 FIRST_MS, LONGEST_MS = 5_000, 900_000  # before a partner that did not answer is called again
 
 Aside = Callable[[Callable[[], "list[Sent]"]], Awaitable["list[Sent]"]]
@@ -69,10 +70,11 @@ class Pushes:
             StoreUnavailable: the store fails; nothing was moved that is not done.
         """
         told = [one for partner_id in list(self._running) for one in self._ended(partner_id)]
-        again = self._again()
+        letters = self._letters()
         for partner in self._store.partners():
-            if self._is_due(partner) and (again.get(partner.id) or self._store.depth(partner.id)):
-                self._running[partner.id] = self._pool.submit(self._round, partner, again.get(partner.id, []))
+            mine = letters.get(partner.id, {})
+            if self._is_due(partner) and (any(mine.values()) or self._store.depth(partner.id)):
+                self._running[partner.id] = self._pool.submit(self._round, partner, mine)
         return told
 
     async def carry(self, aside: Aside, audit: Audit) -> None:
@@ -114,46 +116,50 @@ class Pushes:
         named = bool(partner.endpoint and partner.wsdl)
         return in_force and named and partner.id not in self._running and self._waits.get(partner.id, (0, 0))[0] <= now
 
-    def _again(self) -> dict[str, list[int]]:
-        """The numbers of mails that somebody wants sent again, by partner: dead letters without a reason."""
-        found: dict[str, list[int]] = {}
+    def _letters(self) -> dict[str, dict[int, bool]]:
+        """The dead letters of each partner: number -> whether somebody wants it sent again: it has no reason then."""
+        found: dict[str, dict[int, bool]] = {}
         for letter in self._store.dead_letters():
-            if letter.reader.startswith(READER) and not letter.reason:
-                found.setdefault(letter.reader.removeprefix(READER), []).append(int(letter.subject))
+            if letter.reader.startswith(READER):
+                mine = found.setdefault(letter.reader.removeprefix(READER), {})
+                mine[int(letter.subject)] = not letter.reason
         return found
 
-    def _round(self, partner: Partner, again: list[int]) -> list[Sent]:
+    def _round(self, partner: Partner, letters: dict[int, bool]) -> list[Sent]:
         sent = []
-        for one in self._mails(partner, again):
+        for one in self._mails(partner, letters):
             sent.append(one)
             if one.kept or self._closing:
                 break
         return sent
 
-    def _mails(self, partner: Partner, again: list[int]) -> Iterator[Sent]:
-        for number in again:
-            for mail in self._store.peek(partner.id, 1, number - 1):
-                outcome = self._send(partner, mail)
-                if outcome.place:
-                    self._store.forget_dead_letters(READER + partner.id, [str(number)]).result()
-                yield outcome
+    def _mails(self, partner: Partner, letters: dict[int, bool]) -> Iterator[Sent]:
+        for number in (number for number, wanted in letters.items() if wanted):
+            found = [mail for mail in self._store.peek(partner.id, 1, number - 1) if mail.number == number]
+            yield self._send(partner, found[0], is_dead=True) if found else self._aside(partner, number, _GONE)
         for mail in self._store.peek(partner.id, BATCH):
-            outcome = self._send(partner, mail)
+            # A letter of a mail that is not committed: killed between the two. It must not outlive the delivery.
+            outcome = self._send(partner, mail, is_dead=mail.number in letters)
             if not outcome.kept:
                 self._store.commit(partner.id, mail.number)
             yield outcome
 
-    def _send(self, partner: Partner, mail: Mail) -> Sent:
+    def _send(self, partner: Partner, mail: Mail, *, is_dead: bool) -> Sent:
         name = f"{partner.id}-{mail.number}"
         try:
-            return Sent(partner.id, mail.number, self._delivery(partner).deliver(name, mail.content))
+            place = self._delivery(partner).deliver(name, mail.content)
+            if is_dead:
+                self._store.forget_dead_letters(READER + partner.id, [str(mail.number)]).result()
+            return Sent(partner.id, mail.number, place)
         except PeerFault as error:
-            reason = f"{error.code}: {error.reason}"
-            letter = DeadLetter(READER + partner.id, str(mail.number), reason, self._clock())
-            self._store.dead_letter(letter).result()
-            return Sent(partner.id, mail.number, "", reason)
+            return self._aside(partner, mail.number, f"{error.code}: {error.reason}")
         except OurFault as error:
             return Sent(partner.id, mail.number, "", f"{error.code}: {error.reason}", kept=True)
+
+    def _aside(self, partner: Partner, number: int, reason: str) -> Sent:
+        letter = DeadLetter(READER + partner.id, str(number), reason, self._clock())
+        self._store.dead_letter(letter).result()
+        return Sent(partner.id, number, "", reason)
 
     def _delivery(self, partner: Partner) -> Delivery:
         """The delivery of a partner as it is now: a changed entry gets a new one."""

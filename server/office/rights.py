@@ -90,7 +90,8 @@ class Rights:
             NotGranted: it names a usage point or meter of which the partner may see no reading at all.
         """
         granted = self.store.granted_channels(partner.id, query.usage_points or None)
-        fitting = [(channel, grant) for channel, grant in granted if grant.kind in READINGS & {kind(channel)}]
+        kinds = NEEDS["GetMeterReadings"].kinds
+        fitting = [(channel, grant) for channel, grant in granted if grant.kind in kinds & {kind(channel)}]
         check_names(query, (channel for channel, _ in fitting))
         chosen = [pair for pair in fitting if _is_asked(pair[0], query)]
         by_channel: dict[int, tuple[Channel, list[Grant]]] = {}
@@ -98,14 +99,14 @@ class Rights:
             by_channel.setdefault(channel.id, (channel, []))[1].append(grant)
         return [view for channel, grants in by_channel.values() for view in _views(channel, grants, query)]
 
-    def channels(self, partner: Partner, kinds: Collection[str], query: Query) -> list[tuple[Channel, Grant]]:
-        """Return the channels of the usage points that a query names and a grant of one of the kinds covers.
+    def channels(self, partner: Partner, operation: str, query: Query) -> list[tuple[Channel, Grant]]:
+        """Return the channels of the usage points that a query names and a grant of a kind the operation needs covers.
 
         Raises:
             NotGranted: it names a usage point or meter that no such grant covers.
         """
         granted = self.store.granted_channels(partner.id, query.usage_points or None)
-        fitting = [(channel, grant) for channel, grant in granted if grant.kind in kinds]
+        fitting = [(channel, grant) for channel, grant in granted if grant.kind in NEEDS[operation].kinds]
         check_names(query, (channel for channel, _ in fitting))
         return [pair for pair in fitting if _is_place_asked(pair[0], query)]
 

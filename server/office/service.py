@@ -7,9 +7,11 @@ store, an encoding, a password) runs in the pool of the office, beside the react
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from importlib import resources
+from typing import Any, NamedTuple, TypeVar
 from xml.sax.saxutils import quoteattr
 
 from gridpost import schemas
@@ -31,17 +33,22 @@ from ..transports.office_http import OfficeRequest
 from .call import Aside, Call
 from .callers import Callers, Hello
 from .controls import ControlsDesk
-from .door import Door
+from .door import Door, Reply
 from .entries import Entries
 from .events import EventsDesk
 from .mailbox import MailboxDesk
 from .meter_config import MeterConfigDesk
+from .multispeak import MultiSpeak
 from .readings import ReadingsDesk
 from .rights import Rights
 
 T = TypeVar("T")
+Receive = Callable[[bytes, Hello], Awaitable[Reply]]
 UTILITY = "/utility"
 _ADDRESS = "http://localhost/utility"
+# Where a version of MultiSpeak is answered -> its description; a message says itself which version it is of.
+MULTISPEAK = {"/multispeak/v3": "multispeak_v3_mr.wsdl", "/multispeak/v4": "multispeak_v4_mr.wsdl"}
+_MULTISPEAK_ADDRESS = "http://localhost/multispeak"
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?\Z")
 
 
@@ -61,6 +68,7 @@ class Parts:
         hashed: as aside, one after the other, so that passwords leave room for the rest.
         rsa: the bus's second key, of RSA; None: it has none.
         recorded: hears that commands were recorded, so that fetches that are open have them at once.
+        multispeak: returns the adapter of that name; None: MultiSpeak is not served.
     """
 
     config: Config
@@ -74,30 +82,49 @@ class Parts:
     hashed: Aside
     rsa: Signer | None = None
     recorded: Callable[[], None] | None = None
+    multispeak: Callable[[], Any] | None = None
+
+
+class Doors(NamedTuple):
+    """The ways in: messages of IEC 61968-100, and of MultiSpeak where that is served."""
+
+    door: Door
+    multispeak: MultiSpeak | None
 
 
 def door_of(parts: Parts) -> Door:
-    """Return the door with everything behind it."""
+    """Return the door for IEC 61968-100 with everything behind it."""
+    return doors_of(parts).door
+
+
+def doors_of(parts: Parts) -> Doors:
+    """Return the doors with everything behind them; what changes something goes through one desk for both."""
     config = parts.config
     entries = Entries(parts.store, parts.signer, parts.worker, parts.rsa)
     callers = Callers(parts.looking, parts.clock, Guard(parts.clock), parts.hashed)
-    return Door(
+    rights = Rights(parts.looking)
+    intake = Intake(parts.store, config.commands, parts.clock, parts.recorded, parts.aside)
+    controls = ControlsDesk(config.bus.id, parts.store, rights, intake, entries, config.office.page, parts.aside)
+    door = Door(
         limits=DEVICE_LIMITS.raised(config.office.body_limit),
         clock=parts.clock,
         callers=callers,
         entries=entries,
-        edge=Edge(_handlers(parts, entries)),
+        edge=Edge(_handlers(parts, controls)),
         worker=parts.worker,
         audit=parts.audit,
     )
+    multispeak = parts.multispeak and MultiSpeak(
+        parts.multispeak, parts.looking, rights, callers, controls, parts.clock, parts.worker, parts.aside,
+        parts.audit, config.office.switch_output,
+    )  # fmt: skip
+    return Doors(door, multispeak)
 
 
-def _handlers(parts: Parts, entries: Entries) -> Mapping[str, Handler]:
+def _handlers(parts: Parts, controls: ControlsDesk) -> Mapping[str, Handler]:
     """One line an operation of `soap.OPERATIONS`."""
     bus_id, most, looking = parts.config.bus.id, parts.config.office.page, parts.looking
-    rights = Rights(looking)
-    intake = Intake(parts.store, parts.config.commands, parts.clock, parts.recorded, parts.aside)
-    controls = ControlsDesk(bus_id, parts.store, rights, intake, entries, most, parts.aside)
+    rights, entries = controls.rights, controls.entries
     config = MeterConfigDesk(bus_id, parts.store, rights, entries, most, parts.aside)
     mailbox = MailboxDesk(bus_id, looking, most)
     readings, events = ReadingsDesk(looking, rights, most), EventsDesk(looking, rights, most)
@@ -140,38 +167,46 @@ class OfficeRoutes:
     """What an office listener serves: messages, and the contract.
 
     Attributes:
-        door: takes messages.
+        doors: take messages.
         scheme: ``http`` or ``https``: which listener this is.
         public_url: the address put into the WSDL; empty: from the Host header.
     """
 
-    door: Door
+    doors: Doors
     scheme: str
     public_url: str
 
     def routes(self) -> list[Route]:
         """Return the listener's table."""
         files = [Route("GET", f"/{name}", self.document) for name in schemas.documents() if name.endswith(".xsd")]
-        return [Route("POST", UTILITY, self.message), Route("GET", UTILITY, self.wsdl), *files]
+        ways = {UTILITY: self.doors.door.receive}
+        if self.doors.multispeak:
+            ways |= dict.fromkeys(MULTISPEAK, self.doors.multispeak.receive)
+        posts = [Route("POST", path, partial(self.message, receive)) for path, receive in ways.items()]
+        return [*posts, *(Route("GET", path, self.wsdl) for path in ways), *files]
 
-    async def message(self, request: Request) -> Response:
-        """POST /utility: the door."""
+    async def message(self, receive: Receive, request: Request) -> Response:
+        """POST: through a door."""
         assert isinstance(request, OfficeRequest)
         action = request.headers.get("soapaction", "").strip().strip('"')
         host = request.peer.rpartition(":")[0].strip("[]")
         hello = Hello(request.peer, peer_group(host), request.secure, request.certificate, action)
-        reply = await self.door.receive(request.body, hello)
+        reply = await receive(request.body, hello)
         headers = {"Retry-After": "30"} if reply.status == 503 else {}
         return Response(reply.status, reply.body, headers=headers)
 
     def wsdl(self, request: Request) -> Response:
-        """GET /utility?wsdl, with the address the caller can reach us at; no header but Host is used for it."""
+        """GET ...?wsdl, with the address the caller can reach us at; no header but Host is used for it."""
+        path = request.path
         if request.query.lower() != "wsdl":
-            return Response(404, b"the service description is at /utility?wsdl\n", PLAIN_TEXT)
+            return Response(404, f"the service description is at {path}?wsdl\n".encode(), PLAIN_TEXT)
         host = request.headers.get("host", "")
-        address = self.public_url or (f"{self.scheme}://{host}{UTILITY}" if _HOST.match(host) else _ADDRESS)
-        text = schemas.documents()[schemas.OFFICE_WSDL_NAME]
-        return Response(200, text.replace(f'"{_ADDRESS}"'.encode(), quoteattr(address).encode()))
+        stated, text, public = _ADDRESS, schemas.documents()[schemas.OFFICE_WSDL_NAME], self.public_url
+        if path in MULTISPEAK:
+            stated, text = _MULTISPEAK_ADDRESS, (resources.files("gridpost.wsdl") / MULTISPEAK[path]).read_bytes()
+            public = public and public.removesuffix(UTILITY) + path
+        address = public or (f"{self.scheme}://{host}{path}" if _HOST.match(host) else stated)
+        return Response(200, text.replace(f'"{stated}"'.encode(), quoteattr(address).encode()))
 
     def document(self, request: Request) -> Response:
         """GET a schema, at the address the WSDL names relative to itself."""

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, String, bindparam, cast, delete, exists, insert, select, text, update
 
 from gridpost.controls import State, Step, mrid_of
 from gridpost.errors import NotFound
@@ -22,9 +22,13 @@ from gridpost.requests import Mail
 
 from . import lives, outbox
 from .enrolments import Enrolments
+from .tables import dead_letter
 from .tables_office import mailbox, mailbox_cursor, partner
 
 T = TypeVar("T")
+
+PUSH_READER = "push "  # before a partner's id: the reader of its dead letters, whose subject is a mail's number
+AT_ONCE = 1000  # mails of one partner that `forget_mail` looks at
 
 _box, _cursor = mailbox.c, mailbox_cursor.c
 _HAVE = text("INSERT INTO mailbox_cursor (partner, last, committed) VALUES (:partner, 0, 0) ON CONFLICT DO NOTHING")
@@ -38,7 +42,9 @@ _SAME = select(_box.number).where(
     _box.line == bindparam("of_line"),
 )
 _LAST = update(mailbox_cursor).where(_cursor.partner == bindparam("whose")).values(last=bindparam("newest"))
-_TAKEN = select(_cursor.committed).where(_cursor.partner == _box.partner).scalar_subquery()
+_IS_DEAD = exists().where(
+    dead_letter.c.reader == PUSH_READER + _box.partner, dead_letter.c.subject == cast(_box.number, String)
+)
 
 
 class Posted(NamedTuple):
@@ -141,10 +147,27 @@ class Mailboxes(Enrolments):
         return last - committed
 
     def forget_mail(self, before_utc_ms: int) -> int:
-        """Delete mails that were committed and put here before a moment; return how many."""
+        """Delete mails that were committed and put here before a moment; return how many: 0 when there are no more.
+
+        Of each partner's at most `AT_ONCE`, so that nothing else waits long for the store. One that is a dead letter
+        stays: somebody may want it sent again.
+
+        Raises:
+            StoreUnavailable: nothing was deleted.
+        """
         with self._keep() as connection:
-            old = delete(mailbox).where(_box.made_at_utc_ms < before_utc_ms, _box.number <= _TAKEN)
-            return connection.execute(old).rowcount
+            places = connection.execute(select(_cursor.partner, _cursor.committed).where(_cursor.committed > 0)).all()
+            return sum(_forget(connection, *place, before_utc_ms) for place in places)
+
+
+def _forget(connection: Connection, partner_id: str, committed: int, before_utc_ms: int) -> int:
+    mine = (_box.partner == partner_id, _box.number <= committed)
+    oldest = select(_box.number).where(*mine, ~_IS_DEAD).order_by(_box.number).limit(AT_ONCE)
+    made_at = connection.execute(oldest.with_only_columns(_box.made_at_utc_ms).limit(1)).scalar_one_or_none()
+    if made_at is None or made_at >= before_utc_ms:
+        return 0
+    old = delete(mailbox).where(*mine, _box.made_at_utc_ms < before_utc_ms, _box.number.in_(oldest))
+    return connection.execute(old).rowcount
 
 
 def _at(connection: Connection, partner_id: str) -> tuple[int, int]:

@@ -215,7 +215,8 @@ def _readers(connection: Connection, counts: Mapping[int, int]) -> tuple[ReaderS
         lag = sum(count - 1 - version.get(number, -1) for number, count in counts.items())
         waits, given_up = by_reader.get(row.reader, 0), dead_by_reader.get(row.reader, 0)
         found.append(ReaderStatus(row.reader, version, lag, waits, given_up))
-    return tuple(found)
+    pushes = sorted(dead_by_reader.keys() - {one.reader for one in found})  # have a mailbox, not a cursor of the log
+    return (*found, *(ReaderStatus(reader, {}, 0, 0, dead_by_reader[reader]) for reader in pushes))
 
 
 def _newest(connection: Connection, number: int) -> int:

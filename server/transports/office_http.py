@@ -73,7 +73,8 @@ class _Phase(Enum):
     BODY = auto()
     HANDLING = auto()
     LINGERING = auto()  # refused; input is thrown away until the peer has read why
-    CLOSING = auto()
+    CLOSING = auto()  # told to close, an answer still leaving
+    LEAVING = auto()  # told to close, nothing is to leave; a TLS peer may never say that it has closed too
     CLOSED = auto()
 
 
@@ -143,7 +144,7 @@ class OfficeChannel(_Channel):  # type: ignore[misc]
 
     def dataReceived(self, data: bytes) -> None:
         """Let twisted.web read on, unless the connection is to end."""
-        if self._phase in (_Phase.LINGERING, _Phase.CLOSING, _Phase.CLOSED):
+        if self._phase in (_Phase.LINGERING, _Phase.CLOSING, _Phase.LEAVING, _Phase.CLOSED):
             self._thrown += len(data)
             if self._thrown > self._limits.body:
                 self.transport.abortConnection()
@@ -304,10 +305,10 @@ class OfficeChannel(_Channel):  # type: ignore[misc]
                 return limits.idle_s if self._served and not self._begun else limits.head_deadline_s
             case _Phase.BODY:
                 return limits.body_deadline_s + self._kept() / limits.least_rate
-            case _Phase.LINGERING:
-                return limits.linger_s
             case _Phase.CLOSING:
                 return limits.write_s
+            case _Phase.LINGERING | _Phase.LEAVING:
+                return limits.linger_s
             case _:
                 return _FOREVER
 
@@ -344,7 +345,7 @@ class OfficeChannel(_Channel):  # type: ignore[misc]
         request.finish()
 
     def _close(self) -> None:
-        self._enter(_Phase.CLOSING)
+        self._enter(_Phase.LEAVING)
         self.loseConnection()
 
     def _certificate(self) -> bytes:

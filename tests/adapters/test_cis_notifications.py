@@ -86,6 +86,11 @@ def test_a_quality_has_no_place_in_a_reading_and_is_listed(spoken):
     ]
 
 
+def test_of_two_totals_neither_is_whole():
+    other = RegisterReading(FORWARD._replace(stream="E2"), AT + 900, "8")
+    assert b"posKWh" not in render.reading_changed([REGISTERS[2], other], Version.V3, "").content
+
+
 def test_a_register_of_a_tariff_is_not_taken_for_the_total():
     day = FORWARD._replace(reading_type="0.0.0.1.1.1.12.0.0.0.0.1.0.0.0.3.72.0")
     for others in ([], [REGISTERS[2]]):
@@ -140,11 +145,12 @@ def test_intervals_are_named_by_their_start_and_come_back_as_they_were(spoken):
 
 
 def test_a_hole_cuts_a_block_in_two():
-    holed = IntervalBlock(QUARTER, 900, (AT, AT + 900, AT + 3600), ("1", "2", "3"), ((),) * 3)
+    five = QUARTER._replace(reading_type="0.0.6.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0")
+    holed = IntervalBlock(five, 300, (AT, AT + 300, AT + 1200), ("1", "2", "3"), ((),) * 3)
     found = parse_notification(render.interval_data(Readings((holed,)), Version.V4, "").content)
     assert [(block.ends_utc, block.values) for block in found.blocks] == [
-        ((AT, AT + 900), ("1", "2")),
-        ((AT + 3600,), ("3",)),
+        ((AT, AT + 300), ("1", "2")),
+        ((AT + 1200,), ("3",)),
     ]
 
 

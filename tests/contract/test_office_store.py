@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 
 import pytest
-from gridpost.server.store import PartnerKey, create, open_store, page_of, upkeep
+from gridpost.server.store import DeadLetter, PartnerKey, create, open_store, page_of, upkeep
 from gridpost.server.store.call_ins import CallIns, call_ins
 
 from gridpost.controls import FINAL, Control, NewControl, Role, State, Step
@@ -578,6 +578,26 @@ def test_mails_are_numbered_for_each_partner_and_taken_by_commit(offices, clock)
     assert offices.forget_mail(NOW + 5) == 2
     assert numbered(offices, after=0) == [(3, "expired", 0)]
     assert offices.peek("S1", 9) != []
+
+
+def test_taken_mail_is_forgotten_by_its_age_a_thousand_at_once_but_for_dead_letters(offices, clock):
+    offices.post("controls", {0: 0}, {}, [mail(line=n) for n in range(1002)]).result(30)
+    clock.now += 5
+    offices.post("controls", {0: 0}, {}, [mail(line=1002), mail("S1", line=9)]).result(30)
+    offices.commit("U1", 1003)
+    offices.dead_letter(DeadLetter("push U1", "2", "no", NOW)).result(30)
+    offices.dead_letter(DeadLetter("push S1", "3", "no", NOW)).result(30)
+    assert offices.forget_mail(NOW) == 0
+    assert [offices.forget_mail(NOW + 5) for _ in range(3)] == [1000, 1, 0]
+    assert [one.number for one in offices.peek("U1", 9, after=0)] == [2, 1003]
+    offices.retry_dead_letters()
+    assert offices.forget_mail(NOW + 6) == 1
+    assert [one.number for one in offices.peek("U1", 9, after=0)] == [2]
+    assert offices.peek("S1", 9) != []  # not taken
+    offices.forget_dead_letters("push U1", ["2"]).result(30)
+    assert offices.forget_mail(NOW + 6) == 1
+    posted = offices.post("controls", {0: 0}, {}, [mail("U1", kind="new")]).result(30)
+    assert posted.mails == (("U1", 1004),)
 
 
 def test_the_same_mail_posted_twice_is_one(offices):

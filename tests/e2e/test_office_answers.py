@@ -1,4 +1,4 @@
-"""What partners are told: pages that agree, versions, periods; commands looked at, replaced, taken back; meters, mail."""
+"""What partners are told: pages that agree, versions, periods; commands replaced and taken back; meters, mail."""
 
 from __future__ import annotations
 
@@ -110,6 +110,22 @@ def test_the_edges_of_a_period_and_of_a_grant_are_before_and_at(world):
     world.add_partner("short-west", Role.CUSTOMER, "west", grants=grants)
     assert intervals(ask(world, Query(), "short-west")) == intervals(ask(world, query))
     assert intervals(ask(world, Query(from_utc=last, to_utc=end), "short-west")) == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "some"),
+    [
+        (Query(meters=(METER,)), True),
+        (Query((POINT,), (METER,)), True),
+        (Query((POINT,), streams=("E1",)), True),
+        (Query((POINT,), streams=("E2",)), False),
+        (Query((POINT,), reading_types=(FORWARD_KWH_15MIN,)), True),
+        (Query((POINT,), reading_types=(str(ReadingType.parse(FORWARD_KWH_15MIN).register()),)), False),
+    ],
+    ids=["meter", "point and meter", "stream", "another stream", "reading type", "its register"],
+)
+def test_a_question_narrows_by_meter_stream_and_reading_type(world, query, some):
+    assert bool(intervals(ask(world, query))) is some
 
 
 def test_a_kind_that_is_not_granted_is_not_seen_and_a_grant_taken_away_counts_at_once(world):

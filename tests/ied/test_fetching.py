@@ -8,12 +8,14 @@ from gridpost.ied_soap_client import config as settings
 from gridpost.ied_soap_client.agent import Agent
 from gridpost.ied_soap_client.clockwatch import Machine
 from gridpost.ied_soap_client.control_book import ControlBook
-from gridpost.ied_soap_client.spool import Spool
+from gridpost.ied_soap_client.spool import Batch, Row, Spool
 from gridpost.ied_soap_client.transport import Transport
 
 from gridpost import control_messages, exchange
 from gridpost.controls import Control
-from gridpost.testing import ThrowawayCA
+from gridpost.errors import ConfigInvalid
+from gridpost.model import ChannelKey
+from gridpost.testing import FORWARD_KWH_15MIN, ThrowawayCA
 
 OBEY = {"issuer": "grid-co", "role": "utility", "actions": "shed, restore time-sync request-data"}
 
@@ -145,8 +147,6 @@ def test_a_push_is_followed_by_a_fetch_at_once_when_the_bus_says_that_something_
 
 
 def _event(agent):
-    from gridpost.ied_soap_client.spool import Batch
-
     batch = Batch()
     agent.measuring.event("power-up", "IED-7", batch)
     return batch
@@ -227,9 +227,36 @@ def test_a_clock_is_set_by_a_fresh_answer_and_then_a_command_has_its_time(site, 
     assert time.time_ns() // 1_000_000 >= now_ms + 1000
 
 
-def test_the_settings_of_commands_are_checked(site, tmp_path):
-    from gridpost.errors import ConfigInvalid
+def test_data_is_sent_again_on_request_as_far_as_it_is_still_there(site, bus):
+    key = ChannelKey("UP1", "M1", "E1", FORWARD_KWH_15MIN)
+    begin = 1_772_323_200  # 2026-03-01T00:00:00Z
+    ask = shed(0, action="request-data", output="")
+    bus.clock = lambda: (begin + 86_400) * 1000
+    site.offset_ms = bus.clock() - time.time_ns() // 1_000_000
 
+    async def story(agent):
+        rows = [Row(key, 900, begin + 900 * number, str(number), ()) for number in range(1, 5)]
+        agent.measuring.keep(Batch(rows=rows))
+        agent._urgent.set()
+        await site.until(lambda: len(bus.readings()) == 4 and not agent._spool.status()["readings_waiting"])
+        period = (("from", "2026-03-01T00:15:00Z"), ("to", "2026-03-01T00:45:00Z"))
+        bus.command(
+            ask._replace(mrid="0-1-0", data=period),
+            ask._replace(mrid="0-2-0", data=(("from", "2026-04-01T00:00:00Z"),)),
+            ask._replace(mrid="0-3-0", data=(("from", "yesterday"),)),
+        )
+        agent.fetching.summons.set()
+        await site.until(lambda: len(bus.outcomes()) == 3 and not agent._spool.status()["readings_waiting"])
+
+    site.run(story)
+    assert [(mrid, outcome) for mrid, outcome, _ in bus.outcomes()] == [
+        ("0-1-0", "done"), ("0-2-0", "failed"), ("0-3-0", "failed"),
+    ]  # fmt: skip
+    came = {end: [value for value, _ in versions] for (_, end), versions in sorted(bus.readings().items())}
+    assert came == {begin + 900: ["1"], begin + 1800: ["2", "2"], begin + 2700: ["3", "3"], begin + 3600: ["4"]}
+
+
+def test_the_settings_of_commands_are_checked(site, tmp_path):
     device = site.enrolled(obey=[OBEY])
     assert {(line.issuer, line.role) for line in device.config.obeys} == {("grid-co", "utility")}
     assert len(device.config.obeys) == 4

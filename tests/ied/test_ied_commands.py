@@ -1,5 +1,6 @@
 """gridpost-ied as a person types it: the installed program, a real bus on the other side."""
 
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -19,8 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from gridpost.ied_soap_client import config as settings
 from gridpost.ied_soap_client import contract
+from gridpost.ied_soap_client.control_book import Closing, ControlBook
+from gridpost.ied_soap_client.spool import Batch, Spool
 
 from gridpost import enrolment, exchange
+from gridpost.controls import Control
 from gridpost.errors import ConfigInvalid
 from gridpost.model import Enrolment
 from gridpost.testing import ThrowawayCA
@@ -421,3 +425,22 @@ def test_push_and_seal_show_a_bar_where_standard_error_is_a_terminal(tmp_path, b
         for bar in bars:
             assert any(bar in line and "100%" in line for line in re.split(r"[\r\n]", shown)), shown
     assert "%" not in ied("push", "--config", device.file, tmp_path / "day.csv").stderr
+
+
+def test_controls_lists_what_the_device_was_told_and_what_became_of_it(enrolled):
+    device = enrolled()
+    with contextlib.closing(Spool(device.folder / "spool.db")) as spool:
+        book = ControlBook(spool)
+        shed = Control("0-9-0", "grid-co", "utility", "t-1", "shed", SERIAL, "relay", counter=1)
+        for one in (shed, shed._replace(mrid="0-9-1", action="restore", counter=2)):
+            book.take(one, b"sealed", SERIAL, 1_772_323_200_000)
+        book.close("0-9-0", Closing("refused", "this device does not obey grid-co", 1_772_323_201_000, Batch()))
+    shown = ied("controls", "--config", device.file)
+    assert shown.stdout.splitlines() == [
+        "1 command(s) open, 2 known",
+        "2 restore relay from grid-co as utility: open",
+        "1 shed relay from grid-co as utility: refused this device does not obey grid-co",
+    ]
+    newest, oldest = json.loads(ied("controls", "--config", device.file, "--json").stdout)["controls"]
+    assert (newest["state"], newest["closed"], newest["taken"]) == ("open", None, "2026-03-01T00:00:00.000Z")
+    assert (oldest["state"], oldest["intent"], oldest["closed"]) == ("refused", None, "2026-03-01T00:00:01.000Z")

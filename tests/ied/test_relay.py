@@ -109,6 +109,25 @@ def test_a_write_without_an_answer_is_done_only_where_reading_back_proves_it(sta
     assert written == [5], "written once"
 
 
+@pytest.mark.parametrize(("confirm", "outcome"), [(True, "failed"), (False, "done")])
+def test_a_relay_that_acknowledges_and_stays_as_it_was_has_failed(confirm, outcome):
+    async def stuck(reader, writer):
+        while head := await reader.read(8):
+            transaction, _, length, unit, function = struct.unpack(">HHHBB", head)
+            rest = await reader.readexactly(length - 2)
+            answer = rest if function == 5 else b"\x01\x01"  # the write as it came; the coil: closed
+            writer.write(struct.pack(">HHHBB", transaction, 0, len(answer) + 2, unit, function) + answer)
+        writer.close()
+
+    async def story():
+        server = await asyncio.start_server(stuck, HOST, 0)
+        _, told = await switched(relay(server.sockets[0].getsockname()[1], confirm=confirm))
+        server.close()
+        return told.outcome
+
+    assert asyncio.run(story()) == outcome
+
+
 def test_nobody_there_is_surely_not_done():
     async def story():
         port = meters._free_port(HOST)

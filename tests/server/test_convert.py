@@ -66,6 +66,15 @@ def test_readings_survive_a_way_through_every_format(run, tmp_path, through):
     assert (tmp_path / "back.csv").read_text() == CSV
 
 
+@pytest.mark.parametrize(("through", "stream"), [("cmep", "KWH")])
+def test_values_survive_formats_that_name_streams_otherwise(run, tmp_path, through, stream):
+    """What the stream is called there is a loss, listed; everything else comes back."""
+    assert "'E1'" in run(*arguments("csv", through, out="between"), input=CSV).stderr
+    result = CliRunner().invoke(convert.command, ("between", "--from", through, "--to", "csv", "--out", "back.csv"))
+    assert result.exit_code == 0
+    assert (tmp_path / "back.csv").read_text() == CSV.replace(",E1,", f",{stream},")
+
+
 def test_mdef_to_mdef_gives_the_same_bytes_and_needs_no_zone(run, tmp_path):
     run(*arguments("csv", "mdef", "--zone", "Asia/Manila", out="a.mde"), input=CSV)
     raw = (tmp_path / "a.mde").read_bytes()

@@ -23,7 +23,7 @@ def clark(element, name: str) -> str:
 
 
 def written_by_hand() -> list[tuple[str, str, str, str]]:
-    """Operation, SOAPAction, element in, element out of the WSDL, read by its own rules (WSDL 1.1 sections 2.4, 3.4)."""
+    """Operation, SOAPAction, element in and out of the WSDL, by the rules of WSDL 1.1, sections 2.4 and 3.4."""
     root = etree.fromstring(schemas.documents()[schemas.OFFICE_WSDL_NAME])
     parts = {one.get("name"): clark(one[-1], one[-1].get("element")) for one in root.iter(f"{WSDL}message")}
     actions = {
@@ -129,3 +129,8 @@ def test_spyne_s_own_transports_are_never_imported():
     assert "spyne.server.twisted" not in sys.modules
     spyne_compat.repair()  # again: nothing happens
     assert "cgi" in sys.modules or sys.version_info < (3, 13)
+
+
+def test_what_stands_in_for_cgi_reads_a_content_type():
+    parsed = spyne_compat._cgi().parse_header('text/xml; charset="utf-8"; action=x')
+    assert parsed == ("text/xml", {"charset": "utf-8", "action": "x"})

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from gridpost.adapters.cis import PartnerService
 from gridpost.adapters.cis.parse import parse_notification
+from gridpost.server.office.mailbox import forget_old
 from gridpost.server.office.pushing import FIRST_MS, Pushes
-from gridpost.server.store import create, open_store
+from gridpost.server.store import DeadLetter, create, open_store
 
 from gridpost import messages, testing
 from gridpost.controls import Role
@@ -120,6 +121,11 @@ def test_a_partner_that_does_not_answer_keeps_its_mails_and_is_called_less_and_l
     assert [name for name, _ in one.taken] == ["one-1", "one-2"]
     assert len(other.taken) == 3
     assert setting.store.dead_letters() == []
+    one.fails["one-3"] = [PartnerUnreachable("down again")]
+    setting.post("one", b"<c/>")
+    setting.settle()
+    setting.now += FIRST_MS  # it had answered since, so the first wait is a short one again
+    assert [sent.place for sent in setting.settle()] == ["there"]
 
 
 def test_a_slow_partner_holds_nobody_else_up(setting):
@@ -152,6 +158,43 @@ def test_a_refused_mail_is_set_aside_and_sent_again_when_somebody_asks(setting):
         setting.settle()
         assert len(setting.store.dead_letters()) == left
     assert one.taken == [("one-2", b"<b/>"), ("one-1", b"<a/>")]
+
+
+def test_a_letter_of_a_mail_that_was_taken_after_all_goes_away(setting):
+    """Killed between the letter and the commit; by the next life the partner takes the mail."""
+    one = setting.partner("one")
+    setting.post("one", b"<a/>", b"<b/>")
+    setting.store.dead_letter(DeadLetter("push one", "1", "partner-refused: no such meter", AT)).result(30)
+    setting.settle()
+    assert [name for name, _ in one.taken] == ["one-1", "one-2"]
+    assert setting.store.retry_dead_letters() == 0
+    assert setting.settle() == []
+
+
+def test_dead_letters_are_counted_and_one_whose_mail_is_gone_sends_no_other(setting):
+    one = setting.partner("one")
+    setting.post("one", b"<a/>", b"<b/>", b"<c/>")
+    one.fails["one-2"] = [PartnerRefused("no such meter")]
+    setting.settle()
+    counted = {status.reader: status.dead_letters for status in setting.store.status().readers}
+    assert counted == {"controls": 0, "push one": 1}
+    with setting.store._keep() as connection:
+        connection.exec_driver_sql("DELETE FROM mailbox WHERE number = 2")
+    setting.store.retry_dead_letters()
+    assert [(sent.number, sent.place, sent.kept) for sent in setting.settle()] == [(2, "", False)]
+    assert [letter.reason[:9] for letter in setting.store.dead_letters()] == ["not-found"]
+    assert [name for name, _ in one.taken] == ["one-1", "one-3"]
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, 2), (8, 2), (7, 1)])
+def test_what_was_taken_long_ago_is_forgotten(setting, days, left):
+    setting.partner("one")
+    setting.post("one", b"<a/>")
+    setting.now += 7 * 86_400_000 + 1
+    setting.post("one", b"<b/>")
+    setting.settle()
+    forget_old(setting.store, lambda: setting.now, days)
+    assert len(setting.store.peek("one", 9, 0)) == left
 
 
 @pytest.mark.parametrize(

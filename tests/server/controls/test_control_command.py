@@ -6,10 +6,10 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from control_office import UTILITY
 from gridpost.server import config as configuration
 from gridpost.server.commands import control as module
 from gridpost.server.config import Commands
-from control_office import UTILITY
 
 from gridpost.controls import State
 from gridpost.errors import ControlMoved, NotFound

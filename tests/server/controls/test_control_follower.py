@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from control_office import CUSTOMER, OPERATOR, UTILITY
 from gridpost.server.config import Commands
 from lxml import etree
-from control_office import CUSTOMER, OPERATOR, UTILITY
 
 from gridpost import messages, testing
 from gridpost.controls import OUTCOME_EVENT, OUTCOMES, State, Step

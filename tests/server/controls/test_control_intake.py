@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 
 import pytest
+from control_office import CUSTOMER, OPERATOR, TENANT, UTILITY
 from gridpost.server.config import Commands
 from gridpost.server.controls.intake import Asked
-from control_office import CUSTOMER, OPERATOR, TENANT, UTILITY
 from twisted.internet.defer import Deferred, succeed
 
 from gridpost import testing

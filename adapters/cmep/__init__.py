@@ -1,0 +1,5 @@
+"""CMEP, the California Metering Exchange Protocol."""
+
+from .adapter import CmepAdapter
+
+__all__ = ["CmepAdapter"]
