@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +14,21 @@ from office_world import OfficeWorld
 
 ROOT = Path(__file__).parent.parent.parent
 ASKS = "test_the_demonstration_runs_to_its_end"
+LONGEST_S = 240
 
 
 class Demonstration(NamedTuple):
-    """`script/demo --once`, as it runs; what it says goes to `said`."""
+    """`script/demo --once` in a folder of its own; `code` is there once it has ended, and holds its exit code."""
 
-    process: subprocess.Popen
     folder: Path
-    said: Path
+
+    @property
+    def said(self) -> Path:
+        return self.folder / "said"
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code"
 
 
 def installed() -> dict[str, str]:
@@ -30,27 +38,40 @@ def installed() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _early(request):
-    """Begin the demonstration with the first test of this folder: a meter's first whole minute takes one to two.
+def demonstration(request, tmp_path_factory):
+    """The demonstration, begun with the first test of this folder: a meter's first whole minute takes one to two.
 
-    Of several test processes only the one that comes to the test knows that it does, so it begins it then.
+    None where the test that asks for it is not to be run. One for all the processes that share the tests: the first
+    that comes here begins it, and stays until it has ended.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ and any(item.name == ASKS for item in request.session.items):
-        request.getfixturevalue("demonstration")
-
-
-@pytest.fixture(scope="session")
-def demonstration(tmp_path_factory):
-    """The demonstration, running."""
-    folder = tmp_path_factory.mktemp("demonstration")
-    with (folder / "said").open("w") as said:
+    if not any(item.name == ASKS for item in request.session.items):
+        yield None
+        return
+    place, shared = tmp_path_factory.getbasetemp(), "PYTEST_XDIST_WORKER" in os.environ
+    made = Demonstration((place.parent if shared else place) / "demonstration")
+    try:
+        made.folder.mkdir()
+    except FileExistsError:
+        yield made
+        return
+    with made.said.open("w") as said:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "script/_demo.py"), "--once"],
-            cwd=folder, env=installed(), stdout=said, stderr=subprocess.STDOUT,
+            cwd=made.folder, env=installed(), stdout=said, stderr=subprocess.STDOUT,
         )  # fmt: skip
-    yield Demonstration(process, folder, folder / "said")
-    process.terminate()  # it takes what it started along
-    process.wait(60)
+    waiting = threading.Thread(target=_note_end, args=(process, made), daemon=True)
+    waiting.start()
+    yield made
+    if not shared:
+        process.terminate()  # it takes what it started along
+    waiting.join(LONGEST_S)
+
+
+def _note_end(process: subprocess.Popen, made: Demonstration) -> None:
+    code = process.wait()
+    part = made.folder / "code.part"
+    part.write_text(str(code))
+    part.rename(made.code)
 
 
 @pytest.fixture(scope="session")
