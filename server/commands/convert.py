@@ -91,6 +91,7 @@ FORMATS: Mapping[str, Format] = {
     "mdef": Format(_installed("mv90"), local_clock=True),
     "nem12": Format(_installed("nem12")),
     "cmep": Format(_installed("cmep")),
+    "greenbutton": Format(_installed("greenbutton")),
     "csv": Format(CsvFormat),
     "cim": Format(CimFormat),
 }

@@ -55,7 +55,7 @@ def test_nem12_becomes_csv(run, tmp_path):
     assert result.stderr.startswith("not held: line 4: the 500 record")
 
 
-@pytest.mark.parametrize("through", ["csv", "cim", "mdef", "nem12"])
+@pytest.mark.parametrize("through", ["csv", "cim", "mdef", "nem12", "greenbutton"])
 def test_readings_survive_a_way_through_every_format(run, tmp_path, through):
     zone = ("--zone", "Australia/Brisbane")
     assert run(*arguments("csv", through, *zone, out="between"), input=CSV).exit_code == 0
