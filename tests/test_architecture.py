@@ -23,7 +23,8 @@ FLOORS = {
     "findings": 2, "asking": 2, "control_messages": 2, "office_messages": 2, "meter_config_messages": 2,
     "wssecurity": 3, "ports": 3, "parts": 3, "unsigned": 3,
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
-    "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4,
+    "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4, "bills": 4,
+    "comparison": 4, "limits": 4,
     "evidence": 5, "testing": 5, "testing_store": 5,
     "proof": 6,
 }  # fmt: skip
@@ -79,6 +80,12 @@ SAME_FLOOR = {
     ("determinants", "layout"),
     ("determinants", "series"),
     ("charges", "determinants"),
+    ("bills", "charges"),
+    ("bills", "determinants"),
+    ("comparison", "calendar"),
+    ("comparison", "charges"),
+    ("comparison", "determinants"),
+    ("comparison", "series"),
 }
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {

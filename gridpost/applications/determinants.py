@@ -145,6 +145,8 @@ def _under(found: Measured, tariff: Tariff) -> Determinants:
     energy, export, reactive = (found.by_measure.get(measure) for measure in (ENERGY, EXPORT, REACTIVE))
     if energy is None:
         raise BillRefused("the contract meters no energy")
+    if str(found.period.zone) != tariff.zone:
+        raise BillRefused(f"the hours of tariff {tariff.id} are those of {tariff.zone}, not of {found.period.zone}")
     windows = _Windows(energy, tariff)
     if export is not None and tariff.metering == "net-billing-hourly":
         energy, export = series.netted_hourly(energy, export, hours(found.period, energy.interval_s))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from gridpost.applications import calendar
 from gridpost.model import Channel, ChannelKey, IntervalBlock, Position
 from gridpost.ports import CurrentReadings
+from gridpost.tariff import Schedule, Tariff, TariffProfile, Tier
 
 UTC = ZoneInfo("Etc/UTC")
 KEY = ChannelKey("UP1", "M1", "", "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0")
@@ -31,3 +33,25 @@ def over(period: calendar.Period, value: Callable[[calendar.Hour], object], inte
     ends = calendar.expected_ends(period, interval_s)
     values = [value(calendar.hour_of(end, interval_s, period.zone)) for end in ends]
     return readings(ends, values, interval_s=interval_s)
+
+
+def flat_grid(index: int = 0) -> tuple[tuple[int, ...], ...]:
+    return ((index,) * 24,) * 12
+
+
+def by_hour(index_of: Callable[[int], int]) -> tuple[tuple[int, ...], ...]:
+    return (tuple(map(index_of, range(24))),) * 12
+
+
+def tariff(zone: str = "Etc/UTC", **terms: object) -> Tariff:
+    """Return a tariff of 0.10 a kWh at any time, unless `terms` say otherwise."""
+    energy = TariffProfile(Schedule(flat_grid(), flat_grid()), ((Tier(Decimal("0.10")),),))
+    return Tariff(
+        **{"id": "T", "supplier": "S", "name": "N", "currency": "EUR", "zone": zone, "energy": energy} | terms
+    )
+
+
+def profile(*prices: str, grid: object = None, weekend: object = None, holiday: object = None) -> TariffProfile:
+    """Return a profile with one tier a period."""
+    grid = grid or flat_grid()
+    return TariffProfile(Schedule(grid, weekend or grid, holiday), tuple((Tier(Decimal(price)),) for price in prices))

@@ -1,7 +1,7 @@
 """Ask PySAM.Utilityrate5 (NREL's own calculator, PyPI NREL-PySAM) for the twelve monthly bills of each generated rate.
 
 ``python tests/oracle/pysam_bills.py --out tests/oracle/pysam_bills.json`` writes what the suite compares with;
-``--check`` compares what is kept with a fresh answer. Needs NREL-PySAM and nothing of Gridpost; ``tox -e oracle`` has it.
+``--check`` compares what is kept with a fresh answer. Needs NREL-PySAM (``tox -e oracle`` has it), nothing of Gridpost.
 PySAM reads the rate by its own URDB converter, so the reading of URDB is compared as well as the arithmetic.
 """
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from gridpost.adapters.supplier import parse
+from gridpost.adapters.supplier.urdb import UrdbOptions
 from metered import readings
 from urdb_rates import RATES, YEAR, ZONE, load, rates
 
-from gridpost.adapters.supplier import parse
-from gridpost.adapters.supplier.urdb import UrdbOptions
 from gridpost.applications import calendar, charges, determinants
 from gridpost.tariff import Rounding
 
