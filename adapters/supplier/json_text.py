@@ -1,7 +1,8 @@
 """JSON with exact numbers: every number is read as Decimal and written digit by digit.
 
-In: bytes, or plain values. Out: plain values, or bytes. What JSON readers pass silently is refused here: NaN and
-Infinity, a key that comes twice, numbers too long to be a price.
+In: bytes, or plain values. Out: plain values, or bytes. What JSON readers pass silently is refused: a key that comes
+twice, numbers too long to be a price. NaN and Infinity are read as such, so that who asks for a number can refuse them
+with their place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def parse(raw: bytes, origin: str = "") -> Any:
     """Return the values of a JSON text in UTF-8.
 
     Raises:
-        FileInvalid: no JSON (the line is named), a byte order mark, a number that is none, a key twice, too large.
+        FileInvalid: no JSON (the line is named), a byte order mark, a key twice, too long a number, too large.
     """
     if len(raw) > LARGEST:
         raise FileInvalid(f"{origin}: {len(raw)} bytes; a tariff file has at most {LARGEST}")
@@ -30,7 +31,7 @@ def parse(raw: bytes, origin: str = "") -> Any:
     try:
         text = raw.decode("utf-8")
         return json.loads(
-            text, parse_float=_number, parse_int=_number, parse_constant=_constant, object_pairs_hook=_object
+            text, parse_float=_number, parse_int=_number, parse_constant=Decimal, object_pairs_hook=_object
         )
     except json.JSONDecodeError as error:
         raise FileInvalid(f"{origin}: line {error.lineno}: {error.msg}") from None
@@ -39,7 +40,13 @@ def parse(raw: bytes, origin: str = "") -> Any:
 
 
 def render(value: Any, indent: str = "") -> str:
-    """Return the JSON text of mappings, lists, texts, Decimals, whole numbers, truth and None."""
+    """Return the JSON text of mappings, lists, texts, Decimals, whole numbers, truth and None.
+
+    Raises:
+        FileInvalid: a Decimal that is no number, which JSON cannot say.
+    """
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise FileInvalid(f"{value} is no number")
     if isinstance(value, Mapping):
         inner = [f"{indent}  {json.dumps(key)}: {render(one, indent + '  ')}" for key, one in value.items()]
         return "{\n" + ",\n".join(inner) + f"\n{indent}}}" if inner else "{}"
@@ -53,10 +60,6 @@ def _number(text: str) -> Decimal:
     if len(text) > _DIGITS or abs(value.adjusted()) > _DIGITS:
         raise FileInvalid(f"{text[:_DIGITS]} is too long a number")
     return value
-
-
-def _constant(text: str) -> Decimal:
-    raise FileInvalid(f"{text} is no number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

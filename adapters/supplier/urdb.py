@@ -74,8 +74,8 @@ class _Reader:
 
     def number(self, key: str, value: Any) -> Decimal:
         """A JSON number as it stands."""
-        if not isinstance(value, Decimal):
-            raise self.wrong(key, f"{json_text.render(value)[:40]} is no number")
+        if not isinstance(value, Decimal) or not value.is_finite():
+            raise self.wrong(key, f"{str(value)[:40]} is no number")
         return value
 
     def whole(self, key: str, value: Any) -> int:

@@ -59,7 +59,7 @@ class Determinants:
             only when a tier counts anew each day. exported: energy sent out, by the same periods.
         demand, coincident: the peak of each period of those calendars, None where it is not in force.
         flat: the peak of all; None without an interval.
-        reactive: kvarh; reactive_peak: kvar; None without a reactive channel.
+        reactive: kvarh; None without a reactive channel. reactive_peak: kvar, only where the tariff prices it.
         priced: local days under real-time prices.
         spans: from_utc < end <= to_utc of the intervals behind each energy figure.
         missing, estimated: (channel, interval end) of each.
@@ -160,7 +160,9 @@ def _under(found: Measured, tariff: Tariff) -> Determinants:
         coincident=_peaks(tariff.coincident, tariff, found, windows),
         flat=windows.peak(((0, len(energy.values)),)),
         reactive=reactive.between(((0, len(reactive.values)),)) if reactive is not None else None,
-        reactive_peak=_Windows(reactive, tariff).peak(((0, len(reactive.values)),)) if reactive is not None else None,
+        reactive_peak=_Windows(reactive, tariff).peak(((0, len(reactive.values)),))
+        if reactive is not None and _counts_kvar(tariff)
+        else None,
         priced=_priced(energy, tariff.interval_prices, found.period) if tariff.interval_prices is not None else (),
         spans=tuple(spans(runs, energy) for runs in by_period),
         missing=found.missing,
@@ -189,6 +191,10 @@ def _by_period(profile: TariffProfile | None, tariff: Tariff, found: Measured, c
 def _runs(schedule: Schedule, count: int, tariff: Tariff, grid: tuple[Period, int]) -> tuple[Runs, ...]:
     at = layout.runs(schedule, tariff.holidays, *grid)
     return tuple(at.get(index, ()) for index in range(count))
+
+
+def _counts_kvar(tariff: Tariff) -> bool:
+    return tariff.reactive is not None and tariff.reactive.unit == "kvar"
 
 
 def _counts_days(profile: TariffProfile | None) -> bool:

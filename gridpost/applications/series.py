@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from operator import add, sub
 
@@ -34,7 +34,7 @@ class Series:
         missing: indexes without a value (0 there); estimated: indexes with an estimate.
     """
 
-    ends_utc: Sequence[int]
+    ends_utc: tuple[int, ...]
     interval_s: int
     values: tuple[int, ...]
     places: int
@@ -48,8 +48,8 @@ class Series:
 
     def between(self, runs: Sequence[tuple[int, int]]) -> Decimal:
         """Return the kWh of index runs [first, beyond)."""
-        sums = self.sums
-        return self.scaled(sum(sums[beyond] - sums[first] for first, beyond in runs))
+        values = self.values
+        return self.scaled(sum(sum(values[first:beyond]) for first, beyond in runs))
 
     def scaled(self, whole: int) -> Decimal:
         """Return a sum of values in kWh."""
@@ -63,11 +63,16 @@ def of(readings: CurrentReadings, period: Period) -> Series:
         BillRefused: a unit that is no energy.
     """
     interval_s = readings.channel.interval_s
-    ends, block = expected_ends(period, interval_s), readings.block
+    ends, block = _ends(period, interval_s), readings.block
     texts, qualities = _on_grid(ends, block.ends_utc, block.values, block.qualities)
-    values, places = _whole(["0" if text is None else text for text in texts] if None in texts else texts)
-    missing = tuple(index for index, text in enumerate(texts) if text is None) if None in texts else ()
-    estimated = tuple(index for index, given in enumerate(qualities) if given and _is_estimate(given))
+    missing: tuple[int, ...] = ()
+    estimated: tuple[int, ...] = ()
+    if None in texts:
+        missing = tuple(index for index, text in enumerate(texts) if text is None)
+        texts = ["0" if text is None else text for text in texts]
+    if any(qualities):
+        estimated = tuple(index for index, given in enumerate(qualities) if given and _is_estimate(given))
+    values, places = _whole(texts)
     return Series(ends, interval_s, values, places + _power(readings.channel.unit), missing, estimated)
 
 
@@ -106,11 +111,16 @@ def _estimated(series: Series) -> tuple[int, ...]:
     return series.estimated
 
 
+@lru_cache(maxsize=64)
+def _ends(period: Period, interval_s: int) -> tuple[int, ...]:
+    return tuple(expected_ends(period, interval_s))
+
+
 def _on_grid(
-    ends: Sequence[int], have: Sequence[int], texts: Sequence[str | None], qualities: Sequence[Qualities]
+    ends: tuple[int, ...], have: tuple[int, ...], texts: Sequence[str | None], qualities: Sequence[Qualities]
 ) -> tuple[Sequence[str | None], Sequence[Qualities]]:
     """The values in the order of the expected ends, None where there is none; what is off the grid is left out."""
-    if len(have) == len(ends) and tuple(have) == tuple(ends):
+    if have == ends:
         return texts, qualities
     by_end = dict(zip(have, zip(texts, qualities, strict=True), strict=True))
     pairs = [by_end.get(end, (None, ())) for end in ends]
@@ -124,9 +134,11 @@ def _whole(texts: Sequence[str | None]) -> tuple[tuple[int, ...], int]:
     """
     column = "\n".join(texts)  # type: ignore[arg-type]  # the caller put "0" where None was
     places = len(column.partition("\n")[0].partition(".")[2])
-    fraction = rf"\.[0-9]{{{places}}}" if places else ""
-    if column and re.fullmatch(rf"(?:-?[0-9]+{fraction}\n)*-?[0-9]+{fraction}", column):
-        return tuple(map(int, column.replace(".", "").split("\n"))), places
+    points = column.count(".")
+    if points == (len(texts) if places else 0) and not (
+        points and re.search(rf"\.(?![0-9]{{{places}}}(?:\n|\Z))", column)
+    ):
+        return tuple(map(int, column.replace(".", "").split("\n"))) if texts else (), places
     split = [text.partition(".") for text in column.split("\n")] if column else []
     places = max((len(fraction) for _, _, fraction in split), default=0)
     return tuple(int(whole + fraction.ljust(places, "0")) for whole, _, fraction in split), places
