@@ -91,6 +91,7 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "mdef": Format(_installed("mv90"), local_clock=True),
     "nem12": Format(_installed("nem12")),
+    "nem13": Format(_installed("nem13")),
     "cmep": Format(_installed("cmep")),
     "greenbutton": Format(_installed("greenbutton")),
     "csv-line": Format(_installed("csv_line"), no_time=True),
