@@ -125,7 +125,8 @@ class Follower:
     def _expired(self, now_utc_ms: int, partners: Sequence[Partner]) -> Outcome:
         """Let expire what nobody fetched; what an IED fetched or its issuer took back meanwhile is not told of."""
         why = "no IED had fetched it when its time ran out"
-        mails, steps = [], []
+        mails: list[Mail] = []
+        steps: list[Step] = []
         for one in self._store.overdue(now_utc_ms):
             step = Step(one.control.mrid, State.EXPIRED, now_utc_ms, "bus", why)
             steps.append(step)

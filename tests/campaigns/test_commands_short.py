@@ -34,7 +34,7 @@ def test_each_command_is_done_at_most_once_and_told_once(tmp_path, bus):
 
 
 def test_a_device_that_acts_before_its_intent_is_found_out(tmp_path, bus):
-    found = commands.campaign(tmp_path, SHORT._replace(commands=6, kills=1, sabotage="act-before-intent"), bus)
+    found = commands.campaign(tmp_path, SHORT._replace(commands=4, kills=1, sabotage="act-before-intent"), bus)
     assert not found.ok
     assert found.done_twice > 0
 
