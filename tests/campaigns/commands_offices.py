@@ -31,7 +31,7 @@ from gridpost.controls import (
 from gridpost.model import Header
 
 LONGEST_S = 300
-PAUSE_S = 0.05
+PAUSE_S, LOOK_S = 0.05, 0.5
 _numbers = count()
 
 
@@ -219,7 +219,7 @@ class Partner:
     def _read(self) -> None:
         while not self._over.is_set():
             if not self.look():
-                self._over.wait(0.2)
+                self._over.wait(LOOK_S)
 
     @property
     def has_asked(self) -> bool:

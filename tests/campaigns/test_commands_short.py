@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import commands
 from live_bus import LiveBus
 
-SHORT = commands.Plan(commands=14, ieds=2, processes=2, kills=2, seed=5)
+SHORT = commands.Plan(commands=10, ieds=2, processes=2, kills=2, seed=5)
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def test_each_command_is_done_at_most_once_and_told_once(tmp_path, bus):
     assert found.problems == []
     assert found.ok
     assert found.kills == {"bus": 1, "acting": 1}
-    assert sum(found.states.values()) == 14
+    assert sum(found.states.values()) == 10
     assert set(found.states) <= {"done", "unknown", "expired"}
-    assert found.states["done"] <= found.acts <= 14
+    assert found.states["done"] <= found.acts <= 10
     assert found.outcomes_signed >= found.states["done"]
-    assert found.mails >= 14
+    assert found.mails >= 10
     assert found.cuts
 
 
