@@ -200,6 +200,11 @@ class Service:
         self._server.server_close()
         self._thread.join()
 
+    @property
+    def answered(self) -> int:
+        """Up to which number all was taken, or refused."""
+        return self._next - 1
+
     def was_killed(self) -> None:
         """The bus is dead: what was answered last may come once more, for it may not have heard the answer."""
         if self._holding is None:
