@@ -267,3 +267,31 @@ def test_holes_and_estimates_are_listed_and_a_power_channel_is_refused():
         determinants.of({"energy": readings(ends, [1] * 4, unit="kW")}, [Metered("energy")], tariff(), period)
     with pytest.raises(BillRefused, match="are those of Europe/Paris"):
         determinants.of(used, [Metered("energy")], tariff("Europe/Paris"), period)
+
+
+# Half a cycle (1 to 15 January, 360 kWh, share 0.5): of 300 kWh a cycle 150: 150 x 0.10 + 210 x 0.30 = 78.00; half
+# of 10.00 a month. Of 5 kWh a day, 75: 7.50 + 285 x 0.30 = 93.00.
+@pytest.mark.parametrize(("limit", "per", "total"), [(300, "cycle", "83.00"), (5, "daily", "98.00")])
+def test_a_part_of_a_cycle(limit, per, total):
+    period = calendar.Period(JANUARY.from_utc, JANUARY.from_utc + 15 * 86_400, UTC, D("0.5"))
+    tiers = ((Tier(D("0.10"), D(limit), per=per), Tier(D("0.30"), per=per)),)
+    of = tariff(energy=TariffProfile(Schedule(flat_grid(), flat_grid()), tiers), fixed=(Fixed("a", D(10)),))
+    assert charges.total(billed(of, period, one_kwh(period))) == D(total)
+
+
+# Where there is no flat demand the ratchet holds for each period's: 80 % of 20 kW, twice.
+def test_a_ratchet_of_demand_by_time_of_use():
+    of = tariff(energy=None, demand=profile("1.00", "2.00", grid=NIGHT), ratchet=Ratchet((D("0.8"),) * 12))
+    lines = billed(of, JANUARY, one_kwh(JANUARY), History((PastPeak(1, 12, D(20)),)))
+    assert [(line.period, line.amount) for line in lines] == [(0, D("16.00")), (1, D("32.00"))]
+
+
+# Ten-millionths of a kWh on a Friday, shared out: a period not in force (the weekend's) gets none of the rest.
+def test_nothing_is_shared_out_to_a_period_without_energy():
+    period = calendar.day_period(date(2026, 1, 2), UTC)
+    tiers = ((Tier(D("0.10"), D("1.0000003")), Tier(D("0.20"))),) * 3
+    of = tariff(energy=TariffProfile(Schedule(NIGHT, flat_grid(2)), tiers))
+    lines = billed(of, period, one_kwh(period, value="0.1234567"))
+    assert {line.period for line in lines} == {0, 1}
+    assert sum(line.quantity for line in lines) == 24 * D("0.1234567")
+    assert sum(line.quantity for line in lines if line.tier == 0) == D("1.0000003")
