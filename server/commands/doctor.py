@@ -56,8 +56,10 @@ def command(partner: str, timeout: int, config_file: Path, as_json: bool) -> Non
 
 def _service(wsdl: str, endpoint: str, timeout_s: int) -> Any:
     """What pushes are made with; asked only where something is pushed, for its libraries take a while to load."""
-    (found,) = entry_points(group="gridpost.deliveries", name="soap")
-    return found.load()(wsdl, endpoint, timeout_s=timeout_s)
+    found = entry_points(group="gridpost.deliveries", name="soap")
+    if not found:
+        raise NotFound("no delivery named 'soap' is installed")
+    return next(iter(found)).load()(wsdl, endpoint, timeout_s=timeout_s)
 
 
 def _table(findings: list[Finding]) -> Table:
