@@ -70,6 +70,22 @@ def test_unknown_intervals_leave_bounds(offer, answer, estimated):
     assert found.uncertain == (("a", ENDS[at]),)
 
 
+# As above, and 10 kWh sent out in one such hour, an unknown number (0 to 10) in the other, at 0.05: 0.50 off for one;
+# for the other 0.50 off the low bill and nothing off the high one: 76.40 - 1.00 and 78.40 - 0.50.
+def test_energy_sent_out_counts_the_other_way():
+    known, unknown = 24 * 5 + 3, 24 * 6 + 3
+    taken, sent = [D(1)] * 744, [D(0)] * 744
+    taken[known], sent[known] = D(21), D(10)
+    taken[unknown] = sent[unknown] = None
+    channels = [Metered("a"), Metered("out", "export")]
+    used = Usage({"a": readings(ENDS, taken), "out": readings(ENDS, sent)}, channels, [PERIOD])
+    tiers = ((Tier(D("0.10"), sell=D("0.05")),),)
+    grid = by_hour(lambda hour: 0)
+    sold = Bid("sold", (tariff(energy=TariffProfile(Schedule(grid, grid), tiers), metering="net-billing"),))
+    cost = comparison.compare(PRESENT, [sold], used).costs[1]
+    assert (cost.low, cost.high, cost.bounded) == (D("75.40"), D("77.90"), True)
+
+
 def test_a_tariff_that_gets_cheaper_with_use_decides_nothing_while_data_is_missing():
     by_use = ((Tier(D("0.50"), D(100), "kWh/kW"), Tier(D("0.001"), unit="kWh/kW")),)
     odd = tariff(energy=TariffProfile(Schedule(by_hour(lambda h: 0), by_hour(lambda h: 0)), by_use))
