@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -78,6 +78,14 @@ class Partner:
     client: tuple[str, str] | tuple[()] = ()
 
 
+class Reached(NamedTuple):
+    """What an address says to a GET: HTTP status, its Date and Location; empty: not stated."""
+
+    status: int
+    date: str
+    location: str
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What a description says of one message."""
@@ -123,6 +131,15 @@ class SoapCall:
         if not self._operations:
             self._operations = _read(self._partner.wsdl, self._transport)
         return self._operations
+
+    def reach(self) -> Reached:
+        """Ask the address that is called for nothing, over the very way that messages take.
+
+        Raises:
+            PartnerUnreachable: no answer came, or who answers is not trusted.
+        """
+        address = self._partner.endpoint or next(iter(self.takes().values())).address
+        return self._transport.reach(address)
 
     def _operation(self, tag: str) -> Operation:
         operation = self.takes().get(tag)
@@ -248,6 +265,20 @@ class _Transport(Transport):
         """
         headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{action}"', "Connection": "close"}
         return self._bounded("POST", address, MOST_ANSWER, data=envelope, headers=headers)
+
+    def reach(self, address: str) -> Reached:
+        """GET an address and leave its content unread.
+
+        Raises:
+            PartnerUnreachable: no answer came.
+        """
+        try:
+            asked = self.session.get(address, stream=True, allow_redirects=False, timeout=self._timeout_s)
+            with contextlib.closing(asked) as answer:
+                said = answer.headers
+                return Reached(answer.status_code, said.get("Date", ""), said.get("Location", ""))
+        except (requests.RequestException, HTTPError, OSError) as error:
+            raise PartnerUnreachable(f"{address} cannot be reached: {error}") from None
 
     def _bounded(self, method: str, url: str, most: int, **options: Any) -> tuple[int, bytes]:
         ends_ns = time.monotonic_ns() + self._timeout_s * _SECOND_NS

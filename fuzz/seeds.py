@@ -16,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from gridpost.adapters.cmep import CmepAdapter
+from gridpost.adapters.greenbutton import GreenButtonAdapter
 from gridpost.adapters.mv90 import Mv90Adapter
 from gridpost.adapters.nem12 import Nem12Adapter
 from gridpost.ied_soap_client import config as ied_config
@@ -170,6 +172,29 @@ def _nem12() -> list[bytes]:
     return [made, short]
 
 
+def _nem13() -> list[bytes]:
+    read = (
+        b"250,NMI1234567,11,1,11,,METER1,E,100.5,20240101000000,A,,,250.75,20240401000000,S61,76,,150.25,kWh,20240701,,"
+    )
+    return [b"100,NEM13,202601010000,MDP1,Retailer1\r\n" + read + b"\r\n550,N,1,A,2\r\n900\r\n"]
+
+
+def _cmep() -> list[bytes]:
+    short = (
+        b"MEPMD01,19970819,S,,,C1,202601010000,M1,OK,E,KWHREG,1,00000100,2,202601010000,R0,7,,E,8.5E1\r\n"
+        b"MEPMD01,19970819,S,,,C1,202601010000,M1,OK,E,GKW,1,00000015,2,202601010000,N,,202601010015,A,H00ff,H1A2B\r\n"
+    )
+    return [CmepAdapter().render(Readings(_readings().blocks[:1]), FormatOptions(created_utc_ms=NOW)).content, short]
+
+
+def _greenbutton() -> list[bytes]:
+    kinds = (genuine_samples.contents()[name].readings for name in ("two-channels", "register"))
+    return [GreenButtonAdapter().render(one, FormatOptions(zone=UTC, created_utc_ms=NOW)).content for one in kinds]
+
+
+_TAGS = b"<billingInformation><kWhDay>1.25</kWhDay><location>Elm</location><deviceType>8500</deviceType><x/>"
+
+
 def _csv() -> list[bytes]:
     flagged = genuine_samples.contents()["flagged"].readings
     register = genuine_samples.contents()["register"].readings
@@ -222,7 +247,9 @@ _MAKERS: Mapping[str, Callable[[], list[bytes]]] = {
     "certification-request": _requests, "mdef": _mdef, "nem12": _nem12, "csv-readings": _csv, "csv-channels": _channels,
     "csv-sites": _sites, "toml": _toml, "number-or-time": _numbers, "http": _http,
     "control": lambda: [exchange.seal(one, genuine_samples.people().bus, NOW) for one in _controls()],
-    "control-content": _controls,
+    "control-content": _controls, "nem13": _nem13, "cmep": _cmep, "greenbutton": _greenbutton,
+    "csv-line": lambda: [b"45.54,1.25,1234 Elm Street, 8500\r\n", b'1,,"a, b",c\n'],
+    "xml-record": lambda: [_TAGS + b"<time>2026-01-01T00:00:00Z</time></billingInformation>"],
     "cim": lambda: [messages.encode_meter_readings(_readings())],
 }  # fmt: skip
 

@@ -21,8 +21,12 @@ from zoneinfo import ZoneInfo
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "campaigns"))
 
 import genuine_samples
+from gridpost.adapters.cmep import CmepAdapter
+from gridpost.adapters.csv_line import CsvLineAdapter
+from gridpost.adapters.greenbutton import GreenButtonAdapter
 from gridpost.adapters.mv90 import Mv90Adapter
-from gridpost.adapters.nem12 import Nem12Adapter
+from gridpost.adapters.nem12 import Nem12Adapter, Nem13Adapter
+from gridpost.adapters.xml_record import XmlRecordAdapter
 from gridpost.ied_soap_client import config as ied_config
 from gridpost.server import config as bus_config
 from gridpost.server import enrolment as bus_enrolment
@@ -56,7 +60,7 @@ from gridpost.errors import (
 )
 from gridpost.evidence import Signed
 from gridpost.model import CreatedMeterReadings, Enrolment, Opened, ReadingType
-from gridpost.ports import FormatOptions
+from gridpost.ports import Adapter, FormatOptions
 
 Refusal = tuple[type[Exception], ...]
 MELBOURNE = ZoneInfo("Australia/Melbourne")
@@ -228,6 +232,15 @@ def nem12(data: bytes) -> None:
     Nem12Adapter().parse(data, FormatOptions(zone=UTC))
 
 
+def adapted(adapter: Adapter) -> Callable[[bytes], None]:
+    """Return a target: what is taken is CSV of readings too."""
+
+    def run(data: bytes) -> None:
+        csv_readings(tabular.render(adapter.parse(data, FormatOptions(zone=UTC, to_utc=0)).readings))
+
+    return run
+
+
 def csv_readings(data: bytes) -> None:
     readings = tabular.parse(data)
     try:
@@ -388,6 +401,11 @@ TARGETS: Mapping[str, Target] = {
     "certification-request": Target(certification_request, (EnrolmentRefused,)),
     "mdef": Target(mdef, (FileInvalid,)),
     "nem12": Target(nem12, (FileInvalid,)),
+    "nem13": Target(adapted(Nem13Adapter()), (FileInvalid,)),
+    "cmep": Target(adapted(CmepAdapter()), (FileInvalid,)),
+    "greenbutton": Target(adapted(GreenButtonAdapter()), (FileInvalid,)),
+    "csv-line": Target(adapted(CsvLineAdapter()), (FileInvalid,)),
+    "xml-record": Target(adapted(XmlRecordAdapter()), (FileInvalid,)),
     "csv-readings": Target(csv_readings, (FileInvalid,)),
     "csv-channels": Target(csv_channels, (FileInvalid,)),
     "csv-sites": Target(csv_sites, (FileInvalid,)),
@@ -396,5 +414,16 @@ TARGETS: Mapping[str, Target] = {
     "http": Target(http, (ValueError,)),
 }
 XML = frozenset(
-    {"sealed-message", "content", "cim", "answer", "answer-content", "control", "control-content", "tree-head"}
+    {
+        "sealed-message",
+        "content",
+        "cim",
+        "answer",
+        "answer-content",
+        "control",
+        "control-content",
+        "tree-head",
+        "greenbutton",
+        "xml-record",
+    }
 )

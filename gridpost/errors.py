@@ -1,71 +1,23 @@
 """Every error Gridpost tells somebody: whose fault, which stable code, whether to retry, what to do.
 
-Floor 0: imports nothing of ours. Two branches only: `PeerFault` (the sender, the file, the command line) and `OurFault`
+Floor 0. Two branches only, of `faults.py`: `PeerFault` (the sender, the file, the command line) and `OurFault`
 (this program or its store). A leaf's docstring is written for the operator of the other side and is what
 `docs/errors.md` shows. `detail` is for the audit log and never leaves the house; `reason` may.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 
-NEVER, AFTER_FIX, LATER = "never", "after-fix", "later"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One finding inside a refused message or file.
-
-    Attributes:
-        code: a stable code, as an error's.
-        reason: one sentence with the offending value.
-        path: where: an XPath-like path in a message, ``line 7`` in a file, empty when it concerns the whole.
-    """
-
-    code: str
-    reason: str
-    path: str = ""
-
-
-class GridpostError(Exception):
-    """Base of all; never raised itself.
-
-    Attributes:
-        code: stable, kebab-case.
-        soap_fault: local name of the SOAP 1.1 faultcode.
-        http_status: of the HTTP answer (SOAP 1.1 binding: faults travel as 500).
-        retry: ``never``, ``after-fix`` or ``later``.
-        reason: one sentence the peer may see.
-        detail: for the audit log only.
-        items: the itemised list, where there is one.
-    """
-
-    code = ""
-    soap_fault = "Client"
-    http_status = 500
-    retry = AFTER_FIX
-
-    def __init__(self, reason: str = "", *, detail: str = "", items: Sequence[Item] = ()) -> None:
-        if not self.code:
-            raise TypeError(f"{type(self).__name__} is a branch, not a leaf: raise a leaf")
-        super().__init__(reason or summary(type(self)))
-        self.reason = reason or summary(type(self))
-        self.detail = detail
-        self.items = tuple(items)
-
-
-class PeerFault(GridpostError):
-    """They did something we must refuse."""
-
-
-class OurFault(GridpostError):
-    """We failed; the peer did nothing wrong and should come back."""
-
-    soap_fault = "Server"
-    http_status = 503
-    retry = LATER
-
+from .faults import AFTER_FIX as AFTER_FIX
+from .faults import LATER as LATER
+from .faults import NEVER as NEVER
+from .faults import GridpostError as GridpostError
+from .faults import Item as Item
+from .faults import OurFault as OurFault
+from .faults import PeerFault as PeerFault
+from .faults import summary as summary
 
 # --- before the signature is checked: the code is all the peer learns ------------------------------------------------
 
@@ -271,6 +223,18 @@ class CannotRepresent(PeerFault):
     code = "cannot-represent"
 
 
+class TariffRefused(PeerFault):
+    """The tariff has holes, overlaps, tiers out of order or what is no number; each is listed. The old one stays."""
+
+    code = "tariff-refused"
+
+
+class BillRefused(PeerFault):
+    """No bill can be made of this: readings, prices or channels are missing or do not fit; each is listed."""
+
+    code = "bill-refused"
+
+
 class NotDecryptable(PeerFault):
     """What is encrypted cannot be opened with this key: it is another's, or it was changed on the way."""
 
@@ -362,11 +326,6 @@ class Internal(OurFault):
     """A defect in this program. The message was not stored."""
 
     code, http_status = "internal-error", 500
-
-
-def summary(error: type[GridpostError]) -> str:
-    """Return the first line of a leaf's docstring."""
-    return (error.__doc__ or error.code).splitlines()[0]
 
 
 def explained(error: GridpostError) -> str:

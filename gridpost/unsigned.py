@@ -123,15 +123,15 @@ def _username_token(security: Element) -> tuple[str, str]:
     token = children.get(_USERNAME_TOKEN)
     if token is None:
         return "", ""
-    parts = children_of(token)
-    tags = [part.tag for part in parts]
-    if tags[:2] != [_USERNAME, _PASSWORD] or not set(tags[2:]) <= _BESIDE or len(set(tags)) < len(tags):
+    elements = children_of(token)
+    parts = {part.tag: part for part in elements}
+    if len(parts) < len(elements) or parts.keys() - _BESIDE != {_USERNAME, _PASSWORD} or elements[0].tag != _USERNAME:
         raise EnvelopeShape(detail="UsernameToken is not Username, Password and perhaps Nonce and Created")
-    if any(len(part) for part in parts):
+    if any(len(part) for part in elements):
         raise EnvelopeShape(detail="elements inside those of the UsernameToken")
-    if parts[1].get("Type", PASSWORD_TEXT) != PASSWORD_TEXT:
+    if parts[_PASSWORD].get("Type", PASSWORD_TEXT) != PASSWORD_TEXT:
         raise EnvelopeShape(detail="Password is not PasswordText")
-    name, password = (part.text or "" for part in parts[:2])
+    name, password = (parts[tag].text or "" for tag in (_USERNAME, _PASSWORD))
     if not name or not password or len(name) > _LONGEST or len(password) > _LONGEST:
         raise EnvelopeShape(detail="UsernameToken's length")
     return name, password

@@ -11,6 +11,7 @@ from gridpost.ied_soap_client import cli as ied_cli
 from gridpost.server import cli as bus_cli
 
 from gridpost import leaf, recogniser
+from gridpost.controls import ACTIONS
 from gridpost.envelope import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -154,6 +155,14 @@ def test_a_feature_is_later_or_names_what_exists():
             assert (ROOT / name).exists(), f"{number}: {name}"
         if place != "later":
             assert re.search(r"`(tests|script)/[^`]+`", test), number
+
+
+def test_every_command_to_devices_has_its_row_and_names_what_exists():
+    section = PAGES["docs/features.md"].partition("## O: ")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| (`.+`) \| (.+) \| (.+) \|$", section)
+    assert {name for names, *_ in rows for name in re.findall(r"`([^`]+)`", names)} == set(ACTIONS)
+    named = [name for _, place, test in rows for name in re.findall(r"`([^`]+)`", place + test)]
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

@@ -9,17 +9,23 @@ that each can be told from its repeat.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from gridpost import messages
+from gridpost import messages, ns
 from gridpost.envelope import Limits, parse
 from gridpost.errors import PartnerRefused
 from gridpost.model import CreatedEndDeviceEvents, CreatedMeterReadings, Readings
 
-from ..soap_call import Partner, SoapCall, Wrap, plain
+from ..soap_call import Operation, Partner, SoapCall, Wrap, plain
 from .answers import Credentials, judged, wrapping
 from .notifications import Notification, interval_data, meter_events, reading_changed
 from .tables import Version
+
+# A message of IEC 61968-100 -> the notifications of MultiSpeak that together say it.
+_SAID: Mapping[str, tuple[str, ...]] = {
+    ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): ("IntervalDataNotification", "ReadingChangedNotification"),
+    ns.q(ns.END_DEVICE_EVENTS_MESSAGE, "CreatedEndDeviceEvents"): ("MeterEventNotification",),
+}
 
 
 class PartnerService(SoapCall):
@@ -59,13 +65,33 @@ class PartnerService(SoapCall):
         """
         tag = str(parse(content, Limits().raised(len(content))).tag)
         known = self.takes()
-        version = next((one for one in Version if f"{{{one}}}MeterEventNotification" in known), None)
+        version = _speaks(known)
         if tag in known or version is None:
             return super().deliver(name, content)
         place = ""
         for number, notification in enumerate(translated(content, version), 1):
             place = self._spoken[version].deliver(f"{name}.{number}", notification.content)
         return place
+
+    def lacks(self, tags: Sequence[str]) -> list[str]:
+        """Return which of our pushes the description has no room for, translated or not.
+
+        Args:
+            tags: names of the Body's child: CreatedMeterReadings, CreatedEndDeviceEvents.
+
+        Raises:
+            PartnerUnreachable: the description cannot be read now.
+        """
+        known = self.takes()
+        version = _speaks(known)
+        return [
+            tag for tag in tags
+            if tag not in known and not (version and all(f"{{{version}}}{name}" in known for name in _SAID[tag]))
+        ]  # fmt: skip
+
+
+def _speaks(known: Mapping[str, Operation]) -> Version | None:
+    return next((one for one in Version if f"{{{one}}}MeterEventNotification" in known), None)
 
 
 def translated(content: bytes, version: Version) -> Iterator[Notification]:

@@ -1,5 +1,5 @@
-"""AEMO NEM12."""
+"""AEMO NEM12 and NEM13."""
 
-from .adapter import Nem12Adapter
+from .adapter import Nem12Adapter, Nem13Adapter
 
-__all__ = ["Nem12Adapter"]
+__all__ = ["Nem12Adapter", "Nem13Adapter"]

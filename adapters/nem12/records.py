@@ -15,6 +15,7 @@ from gridpost.errors import FileInvalid, Item
 from .tables import METHOD
 
 HEADER, NMI, INTERVALS, EVENT, B2B, END = "100", "200", "300", "400", "500", "900"
+READ, READ_B2B = "250", "550"  # of NEM13
 _KNOWN = (HEADER, NMI, INTERVALS, EVENT, B2B, END)
 
 
@@ -25,11 +26,11 @@ class Record(NamedTuple):
     fields: tuple[str, ...]
 
 
-def records_of(raw: bytes) -> tuple[list[Record], list[Item]]:
+def records_of(raw: bytes, version: str = "NEM12") -> tuple[list[Record], list[Item]]:
     """Return the records of a file, the 100 and 900 included, and a warning for each joined record.
 
     Raises:
-        FileInvalid: not text, no 100 at the start, no 900 at the end, or more than one of them.
+        FileInvalid: not text, no 100 of that version at the start, no 900 at the end, or more than one of them.
     """
     joined: list[Record] = []
     notes: list[Item] = []
@@ -40,7 +41,7 @@ def records_of(raw: bytes) -> tuple[list[Record], list[Item]]:
             joined[-1] = Record(joined[-1].line, _join(joined[-1].fields, record.fields))
         else:
             joined.append(record)
-    _check_frame(joined)
+    _check_frame(joined, version)
     return joined, notes
 
 
@@ -90,14 +91,14 @@ def _join(first: tuple[str, ...], rest: tuple[str, ...]) -> tuple[str, ...]:
     return first + (rest[1:] if rest[0] == "" else rest)
 
 
-def _check_frame(records: Sequence[Record]) -> None:
+def _check_frame(records: Sequence[Record], version: str) -> None:
     if not records:
-        raise FileInvalid("the file is empty; a NEM12 file begins with a 100 record")
+        raise FileInvalid(f"the file is empty; a {version} file begins with a 100 record")
     first, last = records[0], records[-1]
     if first.fields[0] != HEADER:
-        raise invalid(first.line, "a NEM12 file begins with a 100 record")
-    if first.fields[1:2] != ("NEM12",):
-        raise invalid(first.line, f"the 100 record says {''.join(first.fields[1:2])!r}, not NEM12")
+        raise invalid(first.line, f"a {version} file begins with a 100 record")
+    if first.fields[1:2] != (version,):
+        raise invalid(first.line, f"the 100 record says {''.join(first.fields[1:2])!r}, not {version}")
     for record in records[1:-1]:
         if record.fields[0] in (HEADER, END):
             raise invalid(record.line, f"a second {record.fields[0]} record, or one inside the file")

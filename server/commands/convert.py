@@ -26,7 +26,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gridpost import messages, tabular
+from gridpost import messages, tabular, units
 from gridpost.errors import CannotRepresent, FileInvalid, GridpostError, Item, NotFound, as_object
 from gridpost.model import ChannelKey, Readings, Site
 from gridpost.ports import Adapter, FormatOptions, Parsed, Rendered, Rewriter
@@ -81,16 +81,21 @@ def _installed(name: str) -> Callable[[], Adapter]:
 
 
 class Format(NamedTuple):
-    """A format's adapter, and whether its files show a local clock, so that a zone must be named."""
+    """A format's adapter; whether its files show a local clock, or no time at all, so that it must be named."""
 
     adapter: Callable[[], Adapter]
     local_clock: bool = False
+    no_time: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
     "mdef": Format(_installed("mv90"), local_clock=True),
     "nem12": Format(_installed("nem12")),
+    "nem13": Format(_installed("nem13")),
     "cmep": Format(_installed("cmep")),
+    "greenbutton": Format(_installed("greenbutton")),
+    "csv-line": Format(_installed("csv_line"), no_time=True),
+    "xml-record": Format(_installed("xml_record")),
     "csv": Format(CsvFormat),
     "cim": Format(CimFormat),
 }
@@ -113,6 +118,7 @@ class Task(NamedTuple):
     zone: str | None
     site: Path | None
     strict: bool
+    at: str | None
 
 
 @click.command("convert")
@@ -121,6 +127,7 @@ class Task(NamedTuple):
 @click.option("--to", "target", type=click.Choice(list(FORMATS)), required=True, help="Format to write.")
 @click.option("--out", type=click.Path(dir_okay=False, allow_dash=True), required=True, help="File to write; - prints.")
 @click.option("--zone", help="IANA zone whose standard time an MDEF file shows, such as Australia/Brisbane.")
+@click.option("--at", help="Moment of records that state none (csv-line), such as 2026-03-01T00:00:00Z.")
 @click.option("--site", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Site table, CSV.")
 @click.option("--strict", is_flag=True, help="Write nothing when the target cannot hold everything.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
@@ -155,6 +162,11 @@ def _check_usage(task: Task, input_file: str, out: str, as_json: bool) -> None:
             zone_of(task.zone)
         except (NotFound, OSError) as error:
             raise click.BadParameter(str(error), param_hint="--zone") from error
+    if task.at or (FORMATS[task.source].no_time):
+        try:
+            units.parse_utc(task.at or "")
+        except ValueError as error:
+            raise click.BadParameter(f"the moment of the records is {error}", param_hint="--at") from error
     if as_json and out == "-":
         raise click.UsageError("--json and --out - would both write to standard output")
     if out != "-" and input_file != "-" and os.path.exists(out) and os.path.samefile(input_file, out):
@@ -170,7 +182,8 @@ def _convert(input_file: str, task: Task) -> Outcome:
             return Outcome(adapter.rewrite(raw), None)
         sites = _site_table(task.site)
         zone = zone_of(task.zone) if task.zone else None
-        parsed = adapter.parse(raw, FormatOptions(zone=zone, sites=sites, origin=input_file))
+        at = units.parse_utc(task.at) if task.at else None
+        parsed = adapter.parse(raw, FormatOptions(zone=zone, sites=sites, to_utc=at, origin=input_file))
         stage(f"writing {task.target}")
         # What the file says of its channels holds where the site table says nothing. The newest interval end stands
         # for the creation time, so that the same input gives the same bytes.

@@ -17,7 +17,7 @@ from .output import config_option, done, json_option, opened
 @config_option
 @json_option
 def command(retry: bool, config_file: Path, as_json: bool) -> None:
-    """List the days that could not be written and the files that could not be delivered, each with the reason.
+    """List the days that could not be written, and files and mails that could not be delivered, with the reasons.
 
     Mend the cause first. What fails again is listed again.
     """

@@ -1,8 +1,9 @@
 """Follows the log for the offices: outcomes become steps, and what partners are to know goes into their mailboxes.
 
 In: entries behind the cursor of the reader ``controls``, and the clock. Out: steps and mails with the cursor, in one
-transaction, so a crash at any line repeats a step of this reader or none, and a repeat changes nothing. What must not
-be done here: believing an outcome that anybody but the control's own IED signed; that is an alarm and moves nothing.
+transaction, so a crash at any line repeats a step of this reader or none, and a repeat changes nothing; then what
+expires, its steps with their mails, in one of its own. What must not be done here: believing an outcome that anybody
+but the control's own IED signed; that is an alarm and moves nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gridpost.controls import (
     OUTCOMES,
     State,
     Step,
+    mrid_of,
 )
 from gridpost.model import Channel
 from gridpost.partners import Grant, Partner
@@ -34,6 +36,7 @@ NAME = "controls"
 BATCH = 100  # entries a step
 LONGEST = 500  # characters of what an IED gives as its reason
 _CONTROLS, _READINGS, _EVENTS = "EndDeviceControls", "MeterReadings", "EndDeviceEvents"
+_UNFETCHED = frozenset((State.PROPOSED, State.HELD, State.WAITING))
 _TOLD_AT_ENTRY = frozenset(
     (State.HELD,)
 )  # of first states; that it waits, or is proposed, its issuer has as the answer
@@ -109,20 +112,29 @@ class Follower:
         held = self._held(headers)
         for one in held:
             found.mails.extend(telling.step_mails(one.control, one.steps[0], self._bus_id, partners))
-        for one in self._store.overdue(now_utc_ms):
-            step = Step(
-                one.control.mrid, State.EXPIRED, now_utc_ms, "bus", "no IED had fetched it when its time ran out"
-            )
-            found.steps.append(step)
-            found.mails.extend(telling.step_mails(one.control, step, self._bus_id, partners))
-        if headers:
-            granted = self._granted(headers, rows, partners, controls)
-            found.mails.extend(feeding.mails(headers, rows, granted, self._bus_id))
-        if not (headers or found.mails or found.steps):
-            return Outcome()
+        if not headers:
+            return self._expired(now_utc_ms, partners)
+        granted = self._granted(headers, rows, partners, controls)
+        found.mails.extend(feeding.mails(headers, rows, granted, self._bus_id))
         reached = {**version, **{header.position.partition: header.position.seq for header in headers}}
         posted = self._store.post(NAME, reached, state, found.mails, found.steps).result()
-        return Outcome(len(headers), len(posted.mails), posted.steps, tuple(found.strange), tuple(held))
+        expired = self._expired(now_utc_ms, partners)
+        mails, steps = len(posted.mails) + expired.mails, (*posted.steps, *expired.steps)
+        return Outcome(len(headers), mails, steps, tuple(found.strange), tuple(held))
+
+    def _expired(self, now_utc_ms: int, partners: Sequence[Partner]) -> Outcome:
+        """Let expire what nobody fetched; what an IED fetched or its issuer took back meanwhile is not told of."""
+        why = "no IED had fetched it when its time ran out"
+        mails: list[Mail] = []
+        steps: list[Step] = []
+        for one in self._store.overdue(now_utc_ms):
+            step = Step(one.control.mrid, State.EXPIRED, now_utc_ms, "bus", why)
+            steps.append(step)
+            mails.extend(telling.step_mails(one.control, step, self._bus_id, partners))
+        done = self._store.tell(steps, _UNFETCHED, mails) if steps else []
+        gone_on = {step.control for step in done}
+        told = [mail for mail in mails if mrid_of(mail.partition, mail.seq, mail.line) in gone_on]
+        return Outcome(mails=len(told), steps=tuple(done))
 
     # --- outcomes ---
 

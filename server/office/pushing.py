@@ -3,9 +3,9 @@
 In: mailboxes, and what makes a delivery of a partner (its own WSDL, its registered endpoint; nothing a message says).
 Out: calls, and what became of each mail: taken, set aside, or kept. A mail that a partner refuses becomes a dead letter
 and holds nobody up; `gridpost dead-letters --retry` sends it again. A partner that does not answer keeps its mails and
-is left alone for a while, twice as long each time; the others do not notice. The place in a mailbox is the one that
-DequeueMailbox moves, so what was fetched is not pushed, and after a crash nothing is lost and at most the mail on its
-way is sent again, under its old name.
+is left alone for a while, twice as long each time it took nothing; the others do not notice. The place in a mailbox is
+the one that DequeueMailbox moves, so what was fetched is not pushed, and after a crash nothing is lost and at most the
+mail on its way is sent again, under its old name.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ class Pushes:
         del self._running[partner_id]
         sent = future.result()
         if any(one.kept for one in sent):
-            wait_ms = self._waits.get(partner_id, (0, FIRST_MS))[1]
+            # Who takes some answers: were its waits to grow, errors now and then would stop its mailbox.
+            took = any(one.place for one in sent)
+            wait_ms = FIRST_MS if took else self._waits.get(partner_id, (0, FIRST_MS))[1]
             self._waits[partner_id] = (self._clock() + wait_ms, min(2 * wait_ms, LONGEST_MS))
         else:
             self._waits.pop(partner_id, None)

@@ -18,9 +18,10 @@ from gridpost.versions import STORED
 
 from .reading import Reading
 from .tables import entry, interval_block
+from .tables_office import control
 
 _ROWS = 24  # of a channel: what a push cut at midnight, or a late one, takes of them still leaves a rhythm
-_HTTP = "http"
+_HTTP, _OFFICE = "http", "office"
 _WATT_HOUR, _ENERGY, _FORWARD, _KILO, _HOUR_S = 72, 12, 1, 3, 3600
 
 
@@ -55,6 +56,19 @@ def call_ins(store: Reading, serial: str, now_utc: int) -> CallIns:
                 powers.append(_power_kw(one, rows))
     known = [power for power in powers if power is not None]
     return CallIns(tuple(sorted(calls.values(), reverse=True)), sum(known, Decimal()) if known else None)
+
+
+def asked(store: Reading, partner: str) -> tuple[tuple[int, int], ...]:
+    """Return (recorded at, Created), UTC milliseconds, of a partner's newest signed requests for commands."""
+    query = (
+        select(entry.c.recorded_at_utc_ms, entry.c.created_utc_ms)
+        .join(control, and_(entry.c.partition == control.c.partition, entry.c.seq == control.c.seq))
+        .where(control.c.issuer == partner, entry.c.transport == _OFFICE)
+        .order_by(control.c.partition, control.c.seq.desc(), control.c.line)
+        .limit(_ROWS)
+    )
+    with store.connection() as connection:
+        return tuple((row.recorded_at_utc_ms, row.created_utc_ms) for row in connection.execute(query))
 
 
 def _newest(connection: Connection, one: Channel) -> Sequence[Row[Any]]:

@@ -250,7 +250,7 @@ VALUES = st.from_regex(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,5})?", fullmatch=True)
 FLAGS = st.from_regex(r"([A-MO-Z][A-Za-z0-9 ]{0,10}[A-Za-z0-9])?", fullmatch=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(FLAGS, VALUES), min_size=1, max_size=60))
 def test_values_and_flags_survive_to_the_digit(cells):
     triples = ",".join(
@@ -263,7 +263,7 @@ def test_values_and_flags_survive_to_the_digit(cells):
     assert parsed.readings.blocks[0].values == tuple(value for _, value in cells)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(line()) - 1), st.binary(max_size=2)), min_size=1, max_size=5))
 def test_any_bytes_are_readings_or_are_refused(changes):
     raw = bytearray(line().encode())

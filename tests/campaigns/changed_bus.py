@@ -159,6 +159,26 @@ def short_queue() -> None:
     _replace(writer, "QUEUE", 2)
 
 
+def lose_outcomes() -> None:
+    """Of some outcomes the step is kept, and no mail is posted."""
+    turn = count()
+
+    def lost(mail: Any) -> bool:
+        return mail.kind.startswith("outcome-") and next(turn) % OFTEN == 0
+
+    _post_others(lambda mails: [mail for mail in mails if not lost(mail)])
+
+
+def double_outcomes() -> None:
+    """Some outcomes are posted a second time, as of another row."""
+    turn = count()
+
+    def again(mail: Any) -> bool:
+        return mail.kind.startswith("outcome-") and next(turn) % OFTEN == 0
+
+    _post_others(lambda mails: [*mails, *(_with(mail, line=mail.line + 10**6) for mail in mails if again(mail))])
+
+
 DAMAGES: dict[str, Callable[[], None]] = {
     "no-repeat-lookup": no_repeat_lookup,
     "answer-before-commit": answer_before_commit,
@@ -170,7 +190,21 @@ DAMAGES: dict[str, Callable[[], None]] = {
     "window-off": window_off,
     "synchronous-off": synchronous_off,
     "short-queue": short_queue,
+    "outcome-lost": lose_outcomes,
+    "outcome-twice": double_outcomes,
 }
+
+
+def _post_others(change: Callable[[Any], Any]) -> None:
+    """Post other mails than the bus means to."""
+    from gridpost.server.store import SqlStore
+
+    posted = _method(SqlStore, "post")
+
+    def post(self: Any, reader: Any, version: Any, state: Any, mails: Any, steps: Any = ()) -> Any:
+        return posted(self, reader, version, state, change(mails), steps)
+
+    _replace(SqlStore, "post", post)
 
 
 def _each_so_often(change: Callable[[Any, Any], tuple[Any, Any]]) -> None:

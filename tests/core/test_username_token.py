@@ -27,11 +27,17 @@ def test_nonce_and_created_may_stand_beside_name_and_password(beside):
     assert (found.username, found.password) == ("acme", "secret")
 
 
+def test_created_may_stand_between_them():
+    """As npm strong-soap writes it; the profile's schema lets what follows the Username come in any order."""
+    found = shaped(NAME + CREATED + PASSWORD)
+    assert (found.username, found.password) == ("acme", "secret")
+
+
 @pytest.mark.parametrize(
     "token",
     [
         NAME, PASSWORD + NAME, NAME + NAME + PASSWORD, NAME + PASSWORD + PASSWORD, NAME + PASSWORD + NAME,
-        NAME + PASSWORD + NONCE + NONCE, NAME + NONCE + PASSWORD, NAME + PASSWORD + "<w:Salt>x</w:Salt>",
+        NAME + PASSWORD + NONCE + NONCE, NAME + PASSWORD + "<w:Salt>x</w:Salt>",
         NAME + PASSWORD + "<u:Created><a/></u:Created>", NAME + "<w:Password>a<b/>c</w:Password>",
         NAME + '<w:Password Type="urn:digest">x</w:Password>', "<w:Username/>" + PASSWORD,
     ],

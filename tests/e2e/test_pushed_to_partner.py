@@ -1,6 +1,9 @@
-"""A running bus pushes what a partner is granted to the partner's own service, in the words its WSDL knows."""
+"""A running bus pushes what a partner is granted to the partner's own service, in the words its WSDL knows, and forgets
+in time what was taken."""
 
+import contextlib
 import importlib.util
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -50,3 +53,24 @@ def test_a_devices_readings_reach_a_customer_information_system_by_themselves(sh
     while not (told := [one for one in bus.audit("pushed") if one["partner"] == "acme"]) and time.monotonic() < ends:
         time.sleep(0.05)
     assert [(one["number"], one["place"]) for one in told] == [(1, address)]
+
+
+def test_a_running_bus_forgets_mail_that_was_taken_long_ago(make_bus):
+    bus, day_ms = make_bus(office={"mail_days": 5}), 86_400_000
+    store = open_store(bus.folder / "gridpost.db", now_utc_ms)
+    store.add_partner(Partner("acme", "", Role.UTILITY, "north"))
+    store.close()
+    with contextlib.closing(sqlite3.connect(bus.folder / "gridpost.db", timeout=60)) as database:
+        columns = "partner, number, kind, noun, correlation_id, partition, seq, line, made_at_utc_ms, content"
+        aged = [
+            ("acme", number, "events", "n", "", 0, 0, number, now_utc_ms() - days * day_ms, b"<a/>")
+            for number, days in ((1, 6), (2, 4))
+        ]
+        database.executemany(f"INSERT INTO mailbox ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", aged)
+        database.execute("INSERT INTO mailbox_cursor VALUES ('acme', 2, 2)")
+        database.commit()
+        bus.start()
+        query, ends = "SELECT number FROM mailbox ORDER BY number", time.monotonic() + 120
+        while (left := database.execute(query).fetchall()) == [(1,), (2,)] and time.monotonic() < ends:
+            time.sleep(0.05)
+    assert left == [(2,)]

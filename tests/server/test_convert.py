@@ -55,7 +55,7 @@ def test_nem12_becomes_csv(run, tmp_path):
     assert result.stderr.startswith("not held: line 4: the 500 record")
 
 
-@pytest.mark.parametrize("through", ["csv", "cim", "mdef", "nem12"])
+@pytest.mark.parametrize("through", ["csv", "cim", "mdef", "nem12", "greenbutton"])
 def test_readings_survive_a_way_through_every_format(run, tmp_path, through):
     zone = ("--zone", "Australia/Brisbane")
     assert run(*arguments("csv", through, *zone, out="between"), input=CSV).exit_code == 0
@@ -73,6 +73,16 @@ def test_values_survive_formats_that_name_streams_otherwise(run, tmp_path, throu
     result = CliRunner().invoke(convert.command, ("between", "--from", through, "--to", "csv", "--out", "back.csv"))
     assert result.exit_code == 0
     assert (tmp_path / "back.csv").read_text() == CSV.replace(",E1,", f",{stream},")
+
+
+def test_a_line_of_four_cells_becomes_the_record_in_tags_and_comes_back(run, tmp_path):
+    line = "45.54,1.25,1234 Elm Street, 8500\r\n"
+    at = ("--at", "2026-03-01T08:00:00Z")
+    assert run(*arguments("csv-line", "xml-record", *at, out="between"), input=line).exit_code == 0
+    back = CliRunner().invoke(
+        convert.command, ("between", "--from", "xml-record", "--to", "csv-line", "--out", "back.csv")
+    )
+    assert (back.exit_code, (tmp_path / "back.csv").read_bytes()) == (0, line.encode())
 
 
 def test_mdef_to_mdef_gives_the_same_bytes_and_needs_no_zone(run, tmp_path):
@@ -177,6 +187,8 @@ def test_a_bad_file_is_refused_with_json_too(run, tmp_path):
         (("missing", "--from", "csv", "--to", "cim", "--out", "o"), "does not exist"),
         (arguments("csv", "xls"), "xls"),
         (arguments("csv", "mdef"), "name its --zone"),
+        (arguments("csv-line", "csv"), "--at"),
+        (arguments("csv-line", "csv", "--at", "2026-03-01"), "--at"),
         (arguments("mdef", "csv"), "name its --zone"),
         (arguments("csv", "mdef", "--zone", "Mars/Olympus"), "--zone"),
         (arguments("csv", "mdef", "--zone", "../../etc/passwd"), "--zone"),

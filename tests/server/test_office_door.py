@@ -113,7 +113,7 @@ NAME, WORD = "<wsse:Username>IED1</wsse:Username>", "<wsse:Password>a long enoug
         (TOKEN.format(wsse=ns.WSSE, inside=NAME + WORD) * 2, "envelope-shape"),
         (TOKEN.format(wsse=ns.WSSE, inside=NAME), "envelope-shape"),
         (TOKEN.format(wsse=ns.WSSE, inside=WORD + NAME), "envelope-shape"),
-        (TOKEN.format(wsse=ns.WSSE, inside=NAME + WORD + "<wsse:Nonce>AA==</wsse:Nonce>"), "envelope-shape"),
+        (TOKEN.format(wsse=ns.WSSE, inside=NAME + WORD + "<wsse:Nonce>AA==</wsse:Nonce>"), "not-authenticated"),
         (
             TOKEN.format(wsse=ns.WSSE, inside=NAME + WORD.replace("Password>", 'Password Type="urn:digest">', 1)),
             "envelope-shape",

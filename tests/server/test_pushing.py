@@ -128,6 +128,17 @@ def test_a_partner_that_does_not_answer_keeps_its_mails_and_is_called_less_and_l
     assert [sent.place for sent in setting.settle()] == ["there"]
 
 
+def test_a_partner_that_takes_some_and_fails_some_is_called_again_soon(setting):
+    one = setting.partner("one")
+    setting.post("one", *(b"<a%d/>" % n for n in range(6)))
+    for n in range(2, 7):
+        one.fails[f"one-{n}"] = [PartnerUnreachable("busy")]
+    for n in range(1, 6):
+        assert [(sent.number, sent.kept) for sent in setting.settle()] == [(n, False), (n + 1, True)]
+        setting.now += FIRST_MS
+    assert [(sent.number, sent.kept) for sent in setting.settle()] == [(6, False)]
+
+
 def test_a_slow_partner_holds_nobody_else_up(setting):
     slow, other = setting.partner("slow"), setting.partner("other")
     slow.gate.clear()

@@ -14,14 +14,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from gridpost.server import config as settings
 from gridpost.server.identity import load_rsa_signer
+from gridpost.server.office.entries import Entries
 from gridpost.server.reception import Post, Reception
 from gridpost.server.zones import zone_of
 from live_bus import run
 from lxml import etree
 
-from gridpost import exchange, messages, testing
+from gridpost import control_messages, exchange, messages, testing
 from gridpost.envelope import DEVICE_LIMITS
 from gridpost.errors import ConfigInvalid, NotFound
+from gridpost.model import Header
 from gridpost.wssecurity import KeySigner
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z, by date -d
@@ -37,11 +39,15 @@ def rsa_key():
 
 
 @pytest.fixture
-def door(post_office):
-    """A reception with both keys; its RSA key is RSA-3072."""
-    second = KeySigner.from_pem(
-        *reversed(post_office.ca.issue_bus("bus", datetime(2026, 1, 1, tzinfo=UTC), is_rsa=True))
-    )
+def second(post_office):
+    """The bus's RSA key, RSA-3072."""
+    pair = post_office.ca.issue_bus("bus", datetime(2026, 1, 1, tzinfo=UTC), is_rsa=True)
+    return KeySigner.from_pem(*reversed(pair))
+
+
+@pytest.fixture
+def door(post_office, second):
+    """A reception with both keys."""
     post = Post("bus", post_office.signer, post_office.store, post_office.clock, zone_of, DEVICE_LIMITS, rsa=second)
     return Reception(post, post_office.audit, post_office.worker)
 
@@ -114,6 +120,46 @@ def test_a_device_pins_each_of_the_two(post_office, door, rsa_key):
     pinned = exchange.open_answer(raw, exchange.Trust(post_office.ca.der)).certificate
     assert pinned == signer_of(raw).public_bytes(serialization.Encoding.DER)
     assert pinned != post_office.signer.certificate
+
+
+class NoDesk:
+    """A desk at which nothing waits; it remembers whose fetch it was asked for."""
+
+    def __init__(self):
+        self.certificates = []
+
+    async def fetch(self, serial, after, wait_s, certificate):
+        self.certificates.append(certificate)
+
+    def waiting(self, serial):
+        return 0
+
+
+def test_a_fetch_of_commands_is_answered_in_its_family_and_sealed_for_it(post_office, second, rsa_key):
+    desk = NoDesk()
+    post = Post("bus", post_office.signer, post_office.store, post_office.clock, zone_of, DEVICE_LIMITS, rsa=second)
+    door = Reception(post, post_office.audit, post_office.worker, desk)
+    signers = {}
+    for serial, key, algorithm in (
+        ("IED-R", rsa_key, RSA_SHA256), ("IED-E", ec.generate_private_key(ec.SECP256R1()), ECDSA_SHA256),
+    ):  # fmt: skip
+        signers[serial], _ = device(post_office, serial, key)
+        header = Header("get", "EndDeviceControls", NOW, serial, f"fetch-{serial}")
+        raw = exchange.seal(control_messages.encode_get_controls(header, 0, 0), signers[serial], NOW)
+        assert method(post_office.receive(raw, reception=door).body) == algorithm
+    assert desk.certificates == [signer.certificate for signer in signers.values()]
+
+
+def test_an_office_is_answered_in_the_family_it_signed_with_and_a_nameless_one_with_the_bus_s_own(
+    post_office, second, rsa_key
+):
+    entries = Entries(post_office.store, post_office.signer, post_office.worker, second)
+    for certificate, algorithm in (
+        (post_office.certify("R", rsa_key).certificate, RSA_SHA256),
+        (post_office.certify("E").certificate, ECDSA_SHA256),
+        (b"", ECDSA_SHA256),
+    ):
+        assert method(entries.seal(b"<x></x>", NOW, certificate)) == algorithm
 
 
 def key_of(file):

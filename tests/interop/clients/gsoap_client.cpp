@@ -120,11 +120,11 @@ static std::string value(const mrm__MeterReadingsResponseMessageType &answer) {
 }
 
 int main() {
-  UtilityBindingProxy made(env("UTILITY").c_str(), SOAP_XML_STRICT | SOAP_C_UTFSTRING);
+  const std::string endpoint = env("UTILITY"), ca = env("CA"), own = env("PARTNER") + "-shed";
+  UtilityBindingProxy made(endpoint.c_str(), SOAP_XML_STRICT | SOAP_C_UTFSTRING);
   proxy = &made;
   ctx = made.soap;
   soap_register_plugin(ctx, soap_wsse);
-  const std::string ca = env("CA"), own = env("PARTNER") + "-shed";
   if (soap_ssl_client_context(ctx, SOAP_SSL_DEFAULT, nullptr, nullptr, ca.c_str(), nullptr, nullptr)) return 1;
 
   mrm__GetMeterReadingsType readings, nobody;
@@ -192,7 +192,7 @@ int main() {
        });
   call("ReadMailbox", msg__VerbType__get, "Mailbox", peek, Mails(),
        (int(Proxy::*)(mb__PeekMailboxType *, Mails &)) & Proxy::ReadMailbox,
-       [](const Mails &answer) { return answer.Payload->union_MailboxResponsePayloadType.mb__Mailbox_->depth; });
+       [](const Mails &answer) { return answer.Payload->union_MailboxResponsePayloadType.Mailbox->depth; });
   call("CommitMailbox", msg__VerbType__delete_, "Mailbox", commit, Mails(),
        (int(Proxy::*)(mb__DequeueMailboxType *, Mails &)) & Proxy::CommitMailbox, result<Mails>);
   call("fault", msg__VerbType__get, "MeterReadings", nobody, Readings(),

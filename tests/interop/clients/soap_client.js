@@ -15,7 +15,7 @@ const state = (answer) => first(answer.Payload.EndDeviceControls.EndDeviceContro
 async function main() {
   const client = await soap.createClientAsync(mode === 'load' ? address : env('UTILITY') + '?wsdl');
   if (mode === 'load') return;
-  client.setSecurity(new soap.WSSecurity(env('PARTNER'), env('PASSWORD'), { hasTimeStamp: false, hasTokenCreated: false }));
+  client.setSecurity(new soap.WSSecurity(env('PARTNER'), env('PASSWORD')));
 
   async function call(name, verb, noun, read, parts = {}, label = name) {
     const header = { Verb: verb, Noun: noun, Timestamp: env('NOW'), Source: env('PARTNER'), MessageID: `${env('PARTNER')}-${label}` };

@@ -15,6 +15,13 @@ if ($ARGV[0] eq 'load') {
     exit(%$services ? 0 : 1);
 }
 
+if ($ARGV[0] eq 'wsdl') {    # what it makes of the WSDL by itself: shown, and refused
+    my $service = SOAP::Lite->service($ENV{GRIDPOST_WSDL});
+    $service->on_fault(sub { die $_[1]->faultstring, "\n" });
+    $service->QueryMeterReadings(SOAP::Data->name('Header' => ''));
+    exit;
+}
+
 my $iec = 'http://iec.ch/TC57/2011';
 my $wsse = 'http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd';
 my $token = SOAP::Header->type(xml => sprintf(

@@ -16,7 +16,7 @@ const state = (answer) => first(answer.Payload.EndDeviceControls.EndDeviceContro
 async function main() {
   const client = await promisify(soap.createClient)(mode === 'load' ? address : env('UTILITY') + '?wsdl', {});
   if (mode === 'load') return;
-  client.setSecurity(new WSSecurity(env('PARTNER'), env('PASSWORD'), { hasTimeStamp: false, hasTokenCreated: false }));
+  client.setSecurity(new WSSecurity(env('PARTNER'), env('PASSWORD')));
 
   async function call(name, verb, noun, root, read, parts = {}, label = name) {
     const header = { Verb: verb, Noun: noun, Timestamp: env('NOW'), Source: env('PARTNER'), MessageID: `${env('PARTNER')}-${label}` };

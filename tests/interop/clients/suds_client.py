@@ -22,7 +22,9 @@ class TlsTransport(HttpTransport):
 
 
 address = sys.argv[2] if sys.argv[1] == "load" else ENV["UTILITY"] + "?wsdl"
-client = Client(address if ":" in address else f"file://{os.path.abspath(address)}", transport=TlsTransport(), cache=None)
+client = Client(
+    address if ":" in address else f"file://{os.path.abspath(address)}", transport=TlsTransport(), cache=None
+)
 if sys.argv[1] == "load":
     sys.exit(0 if client.sd[0].ports else 1)
 security = Security()
@@ -60,12 +62,21 @@ def first_value(answer):
     return answer.Payload.MeterReadings.MeterReading[0].IntervalBlocks[0].IntervalReadings[0].value
 
 
+def unit(answer):
+    return answer.Payload.MeterConfig.Meter[0].Channels.Channel[0].unit
+
+
 own = ENV["PARTNER"] + "-shed"
 shed = {"EndDeviceControls": {"EndDeviceControl": [{
     "mRID": own, "EndDeviceControlType": {"_ref": "3.15.0.23"}, "EndDevices": [{"mRID": ENV["IED"]}],
     "Instruction": {"output": "load1"},
 }]}}  # fmt: skip
-channel = {"readingType": "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0", "unit": "kWh", "intervalSeconds": 900, "zone": "Etc/UTC"}
+channel = {
+    "readingType": "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0",
+    "unit": "kWh",
+    "intervalSeconds": 900,
+    "zone": "Etc/UTC",
+}
 meter = {"MeterConfig": {"Meter": [{
     "mRID": ENV["OWN_METER"], "UsagePoint": {"mRID": "UP-" + ENV["OWN_METER"]},
     "Channels": {"ied": ENV["OWN_IED"], "Channel": [channel]},
@@ -83,8 +94,7 @@ call("ReplaceEndDeviceControls", "change", "EndDeviceControls", state, Payload=s
 call("WithdrawEndDeviceControls", "cancel", "EndDeviceControls", state, **ids(own))
 call("EnrolMeterConfig", "create", "MeterConfig", result, Payload=meter)
 call("AmendMeterConfig", "change", "MeterConfig", result, Payload=meter)
-call("QueryMeterConfig", "get", "MeterConfig",
-     lambda answer: answer.Payload.MeterConfig.Meter[0].Channels.Channel[0].unit, **options(meter=ENV["METER"]))  # fmt: skip
+call("QueryMeterConfig", "get", "MeterConfig", unit, **options(meter=ENV["METER"]))
 call("ReadMailbox", "get", "Mailbox", lambda answer: answer.Payload.Mailbox.depth, **options(limit="1"))
 call("CommitMailbox", "delete", "Mailbox", result, **options(upTo="0"))
 call("QueryMeterReadings", "get", "MeterReadings", result, "fault", **options(usagePoint="UP-of-nobody"))

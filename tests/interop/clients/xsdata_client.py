@@ -77,6 +77,10 @@ def first_value(answer):
     return answer.payload.meter_readings.meter_reading[0].interval_blocks[0].interval_readings[0].value
 
 
+def unit(answer):
+    return answer.payload.meter_config.meter[0].channels.channel[0].unit
+
+
 own = ENV["PARTNER"] + "-shed"
 shed = EndDeviceControl(
     m_rid=own, end_device_control_type=EndDeviceControlTypeReference(ref="3.15.0.23"),
@@ -106,8 +110,7 @@ call("ReplaceEndDeviceControls", "change", "EndDeviceControls", state, **control
 call("WithdrawEndDeviceControls", "cancel", "EndDeviceControls", state, **ids(own))
 call("EnrolMeterConfig", "create", "MeterConfig", result, **meters)
 call("AmendMeterConfig", "change", "MeterConfig", result, **meters)
-call("QueryMeterConfig", "get", "MeterConfig",
-     lambda answer: answer.payload.meter_config.meter[0].channels.channel[0].unit, **options(meter=ENV["METER"]))  # fmt: skip
+call("QueryMeterConfig", "get", "MeterConfig", unit, **options(meter=ENV["METER"]))
 call("ReadMailbox", "get", "Mailbox", lambda answer: answer.payload.mailbox.depth, **options(limit="1"))
 call("CommitMailbox", "delete", "Mailbox", result, **options(upTo="0"))
 call("QueryMeterReadings", "get", "MeterReadings", result, "fault", **options(usagePoint="UP-of-nobody"))

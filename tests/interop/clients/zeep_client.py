@@ -17,9 +17,7 @@ if sys.argv[1] == "load":
     zeep.Client(sys.argv[2], transport=transport)
     sys.exit()
 
-client = zeep.Client(
-    ENV["UTILITY"] + "?wsdl", UsernameToken(ENV["PARTNER"], ENV["PASSWORD"]), transport=transport
-)
+client = zeep.Client(ENV["UTILITY"] + "?wsdl", UsernameToken(ENV["PARTNER"], ENV["PASSWORD"]), transport=transport)
 
 
 def call(name, verb, noun, read, label="", **parts):
@@ -53,12 +51,21 @@ def first_value(answer):
     return answer.Payload.MeterReadings.MeterReading[0].IntervalBlocks[0].IntervalReadings[0].value
 
 
+def unit(answer):
+    return answer.Payload.MeterConfig.Meter[0].Channels.Channel[0].unit
+
+
 own = ENV["PARTNER"] + "-shed"
 shed = {"EndDeviceControls": {"EndDeviceControl": [{
     "mRID": own, "EndDeviceControlType": {"ref": "3.15.0.23"}, "EndDevices": [{"mRID": ENV["IED"]}],
     "Instruction": {"output": "load1"},
 }]}}  # fmt: skip
-channel = {"readingType": "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0", "unit": "kWh", "intervalSeconds": 900, "zone": "Etc/UTC"}
+channel = {
+    "readingType": "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0",
+    "unit": "kWh",
+    "intervalSeconds": 900,
+    "zone": "Etc/UTC",
+}
 meter = {"MeterConfig": {"Meter": [{
     "mRID": ENV["OWN_METER"], "UsagePoint": {"mRID": "UP-" + ENV["OWN_METER"]},
     "Channels": {"ied": ENV["OWN_IED"], "Channel": [channel]},
@@ -76,8 +83,7 @@ call("ReplaceEndDeviceControls", "change", "EndDeviceControls", state, Payload=s
 call("WithdrawEndDeviceControls", "cancel", "EndDeviceControls", state, **ids(own))
 call("EnrolMeterConfig", "create", "MeterConfig", result, Payload=meter)
 call("AmendMeterConfig", "change", "MeterConfig", result, Payload=meter)
-call("QueryMeterConfig", "get", "MeterConfig",
-     lambda answer: answer.Payload.MeterConfig.Meter[0].Channels.Channel[0].unit, **options(meter=ENV["METER"]))  # fmt: skip
+call("QueryMeterConfig", "get", "MeterConfig", unit, **options(meter=ENV["METER"]))
 call("ReadMailbox", "get", "Mailbox", lambda answer: answer.Payload.Mailbox.depth, **options(limit="1"))
 call("CommitMailbox", "delete", "Mailbox", result, **options(upTo="0"))
 call("QueryMeterReadings", "get", "MeterReadings", result, "fault", **options(usagePoint="UP-of-nobody"))

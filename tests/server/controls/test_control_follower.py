@@ -148,6 +148,27 @@ def test_what_nobody_fetched_in_time_expires_and_the_issuer_is_told(office):
     assert office.follow().steps == ()
 
 
+@pytest.mark.parametrize("state", [State.FETCHED, State.CANCELED])
+def test_what_moves_on_while_the_bus_looks_is_not_told_as_expired(office, monkeypatch, state):
+    """A fetch of the last moment, or a cancel, is on file behind the look at what is overdue, before its step."""
+    office.ied("IED-1")
+    (made,) = office.ask(office.wanted("t-1", "IED-1", expires_utc_ms=office.post.now + 1000))
+    moved = Step(made.control.mrid, state, office.post.now, "somebody")
+    overdue = office.store.overdue
+
+    def late(now):
+        found = overdue(now)
+        assert [one.state for one in found] == [State.WAITING]
+        assert office.store.step(moved, {State.WAITING})
+        return found
+
+    monkeypatch.setattr(office.store, "overdue", late)
+    office.post.now += 1000
+    assert office.follow().steps == ()
+    assert office.state(made.control.mrid) is state
+    assert office.mails(UTILITY) == []
+
+
 def test_what_an_ied_has_does_not_expire_by_the_bus(shed):
     office, _, mrid = shed
     office.post.now += 7_200_000

@@ -1,0 +1,5 @@
+"""Green Button: NAESB ESPI in an Atom feed."""
+
+from .adapter import GreenButtonAdapter
+
+__all__ = ["GreenButtonAdapter"]
