@@ -77,7 +77,7 @@ class ActionMismatch(PeerFault):
 
 
 class NotAuthenticated(PeerFault):
-    """The sender is not known here, or did not prove itself as its entry asks. Check certificate, password and clock."""
+    """The sender is not known here, or did not prove itself as its entry asks: check certificate, password, clock."""
 
     code = "not-authenticated"
 

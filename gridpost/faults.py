@@ -1,7 +1,7 @@
 """The two branches of the tree of errors, and what every leaf of it carries.
 
-Floor 0: imports nothing. The leaves, one for each thing that can go wrong, are in `errors.py`, which hands these on: the
-rest of the house imports from there.
+Floor 0: imports nothing. The leaves, one for each thing that can go wrong, are in `errors.py`, which hands these on:
+the rest of the house imports from there.
 """
 
 from __future__ import annotations

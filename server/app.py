@@ -11,7 +11,6 @@ import resource
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from gridpost import tabular
 from gridpost.envelope import DEVICE_LIMITS
 from gridpost.errors import ConfigInvalid, GridpostError, NotFound
 from gridpost.model import ChannelKey, Site
-from gridpost.ports import Adapter, Delivery
+from gridpost.ports import Delivery
 from gridpost.wssecurity import KeySigner
 
 from .audit import Audit
@@ -40,6 +39,7 @@ from .enrolment import DeviceCA, Est, ends_utc_ms, utc_now
 from .figures import TIMES_US, Distribution
 from .heads import Author, HeadPublisher
 from .identity import load_rsa_signer, load_signer
+from .installed import adapter, entry_point
 from .metrics import LOOKED_S, Metrics, Sources
 from .office.listening import Given, OfficeSide
 from .office.mailbox import forget_old
@@ -65,6 +65,7 @@ TRUST_LOOKED_S = 60  # and whether a certificate ends or a list of revoked ones 
 QUOTES_S = 5  # between two looks at what devices quote
 MAIL_LOOKED_S = 60  # and whether there is mail that was taken long ago
 METRICS_CONNECTIONS = 32
+SCHEMES = ("http", "https")  # of the device listeners
 _log = Logger()
 
 
@@ -120,23 +121,6 @@ def site_table(file: Path) -> Mapping[ChannelKey, Site]:
         raise NotFound(f"the site table cannot be read: {error}") from None
 
 
-def adapter(name: str) -> Adapter:
-    """Return the adapter installed under a name in the group ``gridpost.adapters``.
-
-    Raises:
-        NotFound: none is.
-    """
-    made: Adapter = _entry_point("gridpost.adapters", name)()
-    return made
-
-
-def _entry_point(group: str, name: str) -> Any:
-    found = entry_points(group=group, name=name)
-    if not found:
-        raise NotFound(f"no {group.rpartition('.')[2]} named {name!r} is installed")
-    return next(iter(found)).load()
-
-
 class Bus:
     """The running bus: listeners, readers, housekeeping."""
 
@@ -162,19 +146,19 @@ class Bus:
         self._answered_us = Distribution(TIMES_US)
         self._stopping = False
         folder = config.log.heads
-        out: Delivery | None = _entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
+        out: Delivery | None = entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
         given = Given(
             config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake,
-            partial(_entry_point, "gridpost.services", "multispeak"),
+            partial(entry_point, "gridpost.services", "multispeak"),
         )  # fmt: skip
         named = config.office.http or config.office.https
         self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
-        service = partial(_entry_point, "gridpost.deliveries", "soap")
+        service = partial(entry_point, "gridpost.deliveries", "soap")
         self._pushes = Pushes(parts.store, calling(service, parts.signer, parts.clock), parts.clock)
         self._reader: tuple[DayFileReader, Deliveries] | None = None
         if config.mv90.enabled:
-            delivery: Delivery = _entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
+            delivery: Delivery = entry_point("gridpost.deliveries", "directory")(config.path(config.mv90.directory))
             files = day_files(config, parts.store)
             self._reader = (
                 DayFileReader("mv90", parts.store, files, config.mv90.grace_h),
@@ -193,7 +177,7 @@ class Bus:
         self._controls.begin()
         listen = self._parts.config.listen
         addresses = []
-        for scheme, address in (("http", listen.http), ("https", listen.https)):
+        for scheme, address in zip(SCHEMES, (listen.http, listen.https), strict=True):
             if address:
                 endpoint = self._endpoint(address, self._https if scheme == "https" else None)
                 addresses.append(await self._listen(scheme, endpoint, self._factory(scheme)))
@@ -270,7 +254,7 @@ class Bus:
 
     def _may_send(self) -> int:
         """Return how many peers are connected of whom we have no request."""
-        return sum(factory.connections.silent for name, factory in self._factories.items() if name != "metrics")
+        return sum(self._factories[scheme].connections.silent for scheme in SCHEMES if scheme in self._factories)
 
     def _factory(self, scheme: str) -> DeviceHttpFactory:
         parts, listen = self._parts, self._parts.config.listen

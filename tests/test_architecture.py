@@ -17,7 +17,8 @@ ROOMS = ("gridpost", *RINGS)
 FLOORS = {
     "__init__": 0, "conditions": 0, "controls": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
     "tariff": 1, "tariff_check": 2,
-    "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1, "partners": 1,
+    "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
+    "partners": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "heads": 2, "enrolment": 2, "leaf": 2, "versions": 2,
     "encryption": 2, "encrypted_readings": 2,
     "findings": 2, "asking": 2, "control_messages": 2, "office_messages": 2, "meter_config_messages": 2,
@@ -90,7 +91,8 @@ SAME_FLOOR = {
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
     "__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "enum", "functools",
-    "hashlib", "hmac", "io", "itertools", "json", "math", "operator", "re", "string", "struct", "tomllib", "types", "typing",
+    "hashlib", "hmac", "io", "itertools", "json", "math", "operator", "re", "string", "struct", "tomllib", "types",
+    "typing",
 }  # fmt: skip
 STATED = {
     ("schemas", "importlib"),  # finds the packaged schemas

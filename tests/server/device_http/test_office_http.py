@@ -1,4 +1,4 @@
-"""The office listener: what the device listener refuses is refused here too, but for chunked bodies, which offices send.
+"""The office listener: what the device listener refuses is refused here too, but for chunked bodies: offices send them.
 
 Expected statuses are the device listener's table (RFC 9110 and 9112, the table of HTTP threats) and, for chunked
 bodies, RFC 9112 section 7.1.
