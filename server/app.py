@@ -33,6 +33,7 @@ from .audit import Audit
 from .audit import configured as audit_log
 from .clock import MonotonicTimer, WatchedClock
 from .config import Config, host_port
+from .controls.follower import NAME as FOLLOWER
 from .controls.running import FOLLOW_S, LOOK_S, ControlRoom
 from .day_files import DayFiles
 from .enrolment import DeviceCA, Est, ends_utc_ms, utc_now
@@ -230,7 +231,7 @@ class Bus:
         """Serve the metrics, if there is an address, on one of this process's own; return what to tell of it."""
         if not address:
             return {}
-        readers = [self._reader[0].name] if self._reader else []
+        readers = [*([self._reader[0].name] if self._reader else []), FOLLOWER]
         metrics = Metrics(Sources(
             self._parts.audit, self._parts.store, lambda: self._reception.received, self._connections,
             self._is_healthy, self._answered_us, self._owns_end, readers,

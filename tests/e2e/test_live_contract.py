@@ -44,7 +44,10 @@ def test_zeep_loads_the_live_contract_and_finds_where_to_post(shared_bus):
         (service,) = client.wsdl.services.values()
         (port,) = service.ports.values()
         assert port.binding_options["address"] == shared_bus.addresses[0] + "/metering"
-        assert sorted(port.binding.all()) == ["PublishCreatedEndDeviceEvents", "PublishCreatedMeterReadings"]
+        assert sorted(port.binding.all()) == [
+            "PublishCreatedEncryptedReadings", "PublishCreatedEndDeviceEvents", "PublishCreatedMeterReadings",
+            "RequestEndDeviceControls",
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("query", ["wsdl", "WSDL", "Wsdl"])
