@@ -31,6 +31,7 @@ CHECKPOINT_TRANSACTIONS, CHECKPOINT_ROWS = 64, 2000
 # `->` keeps a number's text (the view interval_value): 3.38, of February 2022.
 OLDEST_SQLITE = (3, 38)
 
+_DATA_VERSION = "PRAGMA data_version"  # moves with every commit of another connection
 _FULL = 13
 # IOERR, CORRUPT, NOTADB: the disk or the file lies. After the first one nothing more may be promised (fsyncgate).
 _FATAL = {10, 11, 26}
@@ -63,7 +64,10 @@ class SqliteDialect:
     def change_mark(self, connection: Connection) -> int | None:
         """See `Dialect`."""
         driver: Any = connection.connection.driver_connection
-        mark: int = driver.execute("PRAGMA data_version").fetchone()[0]
+        try:
+            mark: int = driver.execute(_DATA_VERSION).fetchone()[0]
+        except sqlite3.Error as problem:  # as SQLAlchemy tells of its own statements, so that one rule judges both
+            raise DBAPIError(_DATA_VERSION, None, problem) from problem
         return mark
 
     def verdict(self, problem: BaseException) -> Verdict:

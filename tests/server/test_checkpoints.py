@@ -76,3 +76,12 @@ def test_a_move_without_room_is_done_later(store, tmp_path, fatal, monkeypatch):
     assert in_file(tmp_path / "gridpost.db", tmp_path) >= sqlite.CHECKPOINT_TRANSACTIONS
     assert fatal == []
     store.close()
+
+
+def test_a_failed_look_for_changes_is_the_stores_failure_and_no_defect(store, monkeypatch):
+    """It goes to the driver itself, whose errors nobody else translates: a message got 500 for a disk's error."""
+    monkeypatch.setattr(sqlite, "_DATA_VERSION", "PRAGMA data_version(")
+    with pytest.raises(StoreUnavailable):
+        store.enrolment(bytes(32))
+    monkeypatch.undo()
+    assert store.enrolment(bytes(32)) is None
