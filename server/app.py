@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint, TCP6ServerEndpoint
@@ -42,10 +42,8 @@ from .heads import Author, HeadPublisher
 from .identity import load_rsa_signer, load_signer
 from .installed import adapter, entry_point
 from .metrics import LOOKED_S, Metrics, Sources
-from .office.listening import Given, OfficeSide
 from .office.mailbox import forget_old
 from .office.pushing import PUSH_S, Pushes, calling
-from .office.service import UTILITY
 from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
@@ -59,6 +57,9 @@ from .transports.shared_port import BACKLOG, SharedPort
 from .trust_keeper import TrustKeeper, own_certificates
 from .worker import Aside, ReactorWorker
 from .zones import zone_of
+
+if TYPE_CHECKING:
+    from .office.listening import OfficeSide
 
 REFUSALS_FLUSH_S = 5  # decision 8
 HEADS_LOOKED_S = 60  # how often it is asked whether a tree head is due
@@ -149,12 +150,7 @@ class Bus:
         folder = config.log.heads
         out: Delivery | None = entry_point("gridpost.deliveries", "directory")(config.path(folder)) if folder else None
         self._heads = HeadPublisher(parts.store, Author(config.bus.id, parts.signer), out)
-        given = Given(
-            config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake,
-            partial(entry_point, "gridpost.services", "multispeak"),
-        )  # fmt: skip
-        named = config.office.http or config.office.https
-        self._office = OfficeSide(given, reactor, MonotonicTimer(reactor)) if named else None
+        self._office = self._office_side() if config.office.http or config.office.https else None
         service = partial(entry_point, "gridpost.deliveries", "soap")
         self._pushes = Pushes(parts.store, calling(service, parts.signer, parts.clock), parts.clock)
         self._reader: tuple[DayFileReader, Deliveries] | None = None
@@ -184,7 +180,7 @@ class Bus:
                 addresses.append(await self._listen(scheme, endpoint, self._factory(scheme)))
         for one in self._office.listeners() if self._office else ():
             endpoint = self._endpoint(one.address, one.https)
-            addresses.append(await self._listen(f"office-{one.scheme}", endpoint, one.factory) + UTILITY)
+            addresses.append(await self._listen(f"office-{one.scheme}", endpoint, one.factory) + one.path)
         metrics = await self._tell_metrics(self._parts.config.metrics.listen)
         self._every(REFUSALS_FLUSH_S, self._flush_refusals)
         self._every(TRUST_LOOKED_S, lambda: self._reading("trust", self._keep_trust), now=True)
@@ -226,6 +222,15 @@ class Bus:
         self._pool.stop()
         self._parts.audit.event("stopped")
         self._parts.store.close()
+
+    def _office_side(self) -> OfficeSide:
+        from .office.listening import Given, OfficeSide  # here: Spyne takes a third of a second to load
+
+        parts = self._parts
+        return OfficeSide(Given(
+            parts.config, parts.store, parts.audit, parts.clock, parts.signer, parts.rsa, self._controls.desk.wake,
+            partial(entry_point, "gridpost.services", "multispeak"),
+        ), self._reactor, MonotonicTimer(self._reactor))  # fmt: skip
 
     async def _tell_metrics(self, address: str) -> dict[str, str]:
         """Serve the metrics, if there is an address, on one of this process's own; return what to tell of it."""

@@ -126,6 +126,13 @@ def test_tools_start_without_twisted_spyne_and_the_store(command):
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
+def test_a_bus_without_an_office_loads_no_spyne():
+    """A third of a second at each start, of each process."""
+    program = "import sys, gridpost.server.app; print('spyne' in sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_versions_agree():
     assert version("gridpost") == PROJECT["project"]["version"]
     assert f"## {PROJECT['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

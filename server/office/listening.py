@@ -23,7 +23,7 @@ from ..transports.http_connections import Timer
 from ..transports.http_values import HttpLimits
 from ..transports.office_http import OfficeHttpFactory
 from ..worker import ReactorWorker
-from .service import OfficeRoutes, Parts, doors_of
+from .service import UTILITY, OfficeRoutes, Parts, doors_of
 
 THREADS = 2  # a password and a long answer at once
 
@@ -42,10 +42,11 @@ class Given(NamedTuple):
 
 
 class Listener(NamedTuple):
-    """A listener to be bound: ``http`` or ``https``, its address, what speaks there."""
+    """A listener to be bound: ``http`` or ``https``, its address, the path of its calls, what speaks there."""
 
     scheme: str
     address: str
+    path: str
     factory: OfficeHttpFactory
     https: Https | None
 
@@ -85,7 +86,7 @@ class OfficeSide:
             if address:
                 routes = OfficeRoutes(self._doors, scheme, office.public_url).routes()
                 factory = OfficeHttpFactory(routes, self._timer, limits, self._given.audit.refused)
-                yield Listener(scheme, address, factory, self.https if scheme == "https" else None)
+                yield Listener(scheme, address, UTILITY, factory, self.https if scheme == "https" else None)
 
     def close(self) -> None:
         """End the pool and the connections to the store, once every call is answered."""
