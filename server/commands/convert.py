@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import entry_points
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from gridpost.errors import CannotRepresent, FileInvalid, GridpostError, Item, N
 from gridpost.model import ChannelKey, Readings, Site
 from gridpost.ports import Adapter, FormatOptions, Parsed, Rendered, Rewriter
 
+from ..installed import adapter
 from ..zones import zone_of
 from .files import write_whole
 
@@ -68,18 +69,6 @@ class CimFormat:
         return Rendered(messages.encode_meter_readings(readings), ())
 
 
-def _installed(name: str) -> Callable[[], Adapter]:
-    """Return what makes the adapter installed under a name in the group ``gridpost.adapters``."""
-
-    def make() -> Adapter:
-        for entry in entry_points(group="gridpost.adapters", name=name):
-            made: Adapter = entry.load()()
-            return made
-        raise NotFound(f"no adapter {name!r} is installed")
-
-    return make
-
-
 class Format(NamedTuple):
     """A format's adapter; whether its files show a local clock, or no time at all, so that it must be named."""
 
@@ -89,13 +78,13 @@ class Format(NamedTuple):
 
 
 FORMATS: Mapping[str, Format] = {
-    "mdef": Format(_installed("mv90"), local_clock=True),
-    "nem12": Format(_installed("nem12")),
-    "nem13": Format(_installed("nem13")),
-    "cmep": Format(_installed("cmep")),
-    "greenbutton": Format(_installed("greenbutton")),
-    "csv-line": Format(_installed("csv_line"), no_time=True),
-    "xml-record": Format(_installed("xml_record")),
+    "mdef": Format(partial(adapter, "mv90"), local_clock=True),
+    "nem12": Format(partial(adapter, "nem12")),
+    "nem13": Format(partial(adapter, "nem13")),
+    "cmep": Format(partial(adapter, "cmep")),
+    "greenbutton": Format(partial(adapter, "greenbutton")),
+    "csv-line": Format(partial(adapter, "csv_line"), no_time=True),
+    "xml-record": Format(partial(adapter, "xml_record")),
     "csv": Format(CsvFormat),
     "cim": Format(CimFormat),
 }

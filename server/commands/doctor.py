@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.table import Table
 from gridpost.errors import NotFound
 
 from .. import config as configuration
+from ..installed import entry_point
 from ..office.checkup import FAIL, Checkup, Finding
 from .output import config_option, done, json_option, now_utc_ms, opened
 
@@ -56,10 +56,7 @@ def command(partner: str, timeout: int, config_file: Path, as_json: bool) -> Non
 
 def _service(wsdl: str, endpoint: str, timeout_s: int) -> Any:
     """What pushes are made with; asked only where something is pushed, for its libraries take a while to load."""
-    found = entry_points(group="gridpost.deliveries", name="soap")
-    if not found:
-        raise NotFound("no delivery named 'soap' is installed")
-    return next(iter(found)).load()(wsdl, endpoint, timeout_s=timeout_s)
+    return entry_point("gridpost.deliveries", "soap")(wsdl, endpoint, timeout_s=timeout_s)
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC
 from functools import lru_cache
 from importlib import resources
-from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from gridpost.ports import FormatOptions
 from gridpost.unsigned import shape_office
 
 from .. import independent
+from ..installed import adapter
 from . import validate_hints
 
 MAX_FINDINGS = 100  # a file
@@ -237,11 +237,10 @@ def _examine_other(name: str, raw: bytes) -> tuple[str, Iterator[Finding]]:
     return kind, iter(())
 
 
-def _with_adapter(adapter: str) -> Callable[[str, bytes], object]:
+def _with_adapter(installed: str) -> Callable[[str, bytes], object]:
     def read(name: str, raw: bytes) -> object:
-        (found,) = entry_points(group="gridpost.adapters", name=adapter)
         # The zone decides only which moment a file's clock shows; whether the file is well made, it does not.
-        return found.load()().parse(raw, FormatOptions(zone=UTC, origin=name))
+        return adapter(installed).parse(raw, FormatOptions(zone=UTC, origin=name))
 
     return read
 
