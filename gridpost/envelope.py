@@ -72,8 +72,30 @@ class Limits:
 DEVICE_LIMITS = Limits()
 
 
+class Claims:
+    """What a shaped message says of itself, signed or not: for the look-up of its operation, and for logs."""
+
+    __slots__ = ()
+    payload: Element
+
+    @property
+    def operation(self) -> str:
+        """The name of the Body's child."""
+        return str(self.payload.tag)
+
+    @property
+    def claimed_source(self) -> str:
+        """Header/Source, for logs only."""
+        return claim(self.payload, "Source")
+
+    @property
+    def claimed_message_id(self) -> str:
+        """Header/MessageID, for logs only."""
+        return claim(self.payload, "MessageID")
+
+
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Claims):
     """A message of the one shape, not yet trusted.
 
     Attributes:
@@ -95,21 +117,6 @@ class Envelope:
     signature: Element
     certificate: bytes
     certificate_sha256: bytes
-
-    @property
-    def operation(self) -> str:
-        """The name of the Body's child."""
-        return str(self.payload.tag)
-
-    @property
-    def claimed_source(self) -> str:
-        """Header/Source, for logs only."""
-        return claim(self.payload, "Source")
-
-    @property
-    def claimed_message_id(self) -> str:
-        """Header/MessageID, for logs only."""
-        return claim(self.payload, "MessageID")
 
 
 _BOM = b"\xef\xbb\xbf"

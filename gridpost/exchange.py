@@ -21,7 +21,7 @@ from cryptography.x509.oid import ObjectIdentifier
 from . import answers, control_messages, heads, messages, recogniser, schemas, units, wssecurity
 from .controls import Control
 from .envelope import DEVICE_LIMITS, Envelope, Limits, canonical, shape
-from .errors import AnswerUntrusted, PeerFault, SignatureInvalid, SourceMismatch, UnknownOperation
+from .errors import AnswerUntrusted, GridpostError, PeerFault, SignatureInvalid, SourceMismatch, UnknownOperation
 from .heads import TreeHead
 from .model import Enrolment, Message, Opened, Receipt, Refusal
 from .ports import Signer
@@ -80,6 +80,19 @@ def verify(envelope: Sealed, enrolment: Enrolment) -> Authentic:
     if not valid_at(enrolment.certificate, verified.created_utc_ms):
         raise SignatureInvalid(detail="certificate is not valid at Created")
     return Authentic(verified, content_digest(content))
+
+
+def refusal(error: GridpostError, authentic: Authentic, time_utc_ms: int) -> Refusal:
+    """Return the refusal of a message for an error, bound to its content and to this attempt (decision 17)."""
+    return Refusal(
+        code=error.code,
+        retry=error.retry,
+        reason=error.reason,
+        content_digest=authentic.content_digest,
+        signature_digest=authentic.verified.signature_digest,
+        time_utc_ms=time_utc_ms,
+        items=tuple((item.code, item.reason, item.path) for item in error.items),
+    )
 
 
 _PREFIX = re.compile(rb"xmlns(:[^=]+)?=")

@@ -24,11 +24,11 @@ from .envelope import (
     SECURITY,
     SIGNATURE,
     WSU_ID,
+    Claims,
     Element,
     Envelope,
     Limits,
     children_of,
-    claim,
     parse,
     refuse_must_understand,
     refuse_soap_attributes,
@@ -47,7 +47,7 @@ _LONGEST = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
+class Unsigned(Claims):
     """A message without a signature, not yet trusted.
 
     Attributes:
@@ -61,21 +61,6 @@ class Unsigned:
     payload: Element
     username: str = ""
     password: str = field(default="", repr=False)
-
-    @property
-    def operation(self) -> str:
-        """The name of the Body's child."""
-        return str(self.payload.tag)
-
-    @property
-    def claimed_source(self) -> str:
-        """Header/Source, for logs only."""
-        return claim(self.payload, "Source")
-
-    @property
-    def claimed_message_id(self) -> str:
-        """Header/MessageID, for logs only."""
-        return claim(self.payload, "MessageID")
 
 
 def shape_office(raw: bytes, limits: Limits) -> Envelope | Unsigned:

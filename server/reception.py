@@ -29,7 +29,7 @@ from gridpost.errors import (
     UnknownOperation,
 )
 from gridpost.exchange import Authentic, Sealed
-from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt, Refusal
+from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt
 from gridpost.ports import Clock, Signer, Store, ZoneOf
 from gridpost.requests import GetEndDeviceControls
 
@@ -271,15 +271,7 @@ class Reception:
         return make_receipt
 
     def _refuse(self, error: PeerFault, envelope: Sealed, authentic: Authentic, arrival: Arrival, now: int) -> Reply:
-        refusal = Refusal(
-            code=error.code,
-            retry=error.retry,
-            reason=error.reason,
-            content_digest=authentic.content_digest,
-            signature_digest=authentic.verified.signature_digest,
-            time_utc_ms=now,
-            items=tuple((item.code, item.reason, item.path) for item in error.items),
-        )
+        refusal = exchange.refusal(error, authentic, now)
         self._audit.refused(
             error.code, arrival.peer, error.detail or error.reason,
             verified=True, source=envelope.claimed_source, message_id=envelope.claimed_message_id,

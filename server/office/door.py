@@ -26,7 +26,7 @@ from gridpost.errors import (
     SourceMismatch,
     UnknownOperation,
 )
-from gridpost.model import Enrolment, Opened, Refusal
+from gridpost.model import Enrolment, Opened
 from gridpost.ports import Clock
 from gridpost.unsigned import shape_office
 
@@ -162,15 +162,7 @@ class Door:
             return Reply(error.http_status, answers.encode_fault(error))
         if caller.authentic is None:
             return Reply(error.http_status, self.edge.refused(error, shaped.operation))
-        refusal = Refusal(
-            code=error.code,
-            retry=error.retry,
-            reason=error.reason,
-            content_digest=caller.authentic.content_digest,
-            signature_digest=caller.authentic.verified.signature_digest,
-            time_utc_ms=self.clock(),
-            items=tuple((item.code, item.reason, item.path) for item in error.items),
-        )
+        refusal = exchange.refusal(error, caller.authentic, self.clock())
         try:
             body = answers.encode_refusal(refusal, error.soap_fault, self.edge.noun(shaped.operation))
             return Reply(error.http_status, self.entries.seal(body, refusal.time_utc_ms, caller.certificate))
