@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MOST_PROBLEMS = 50
+from traffic import Tally
 
 
 @dataclass
-class CommandsFound:
+class CommandsFound(Tally):
     """Raw counts; the second group must be 0. `problems` names the first few of what does not hold."""
 
     seed: int = 0
@@ -55,13 +55,3 @@ class CommandsFound:
     mails_changed: int = 0
     mails_out_of_order: int = 0
     problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def problem(self, text: str, counter: str = "") -> None:
-        if counter:
-            setattr(self, counter, getattr(self, counter) + 1)
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(text)

@@ -24,18 +24,18 @@ from typing import Any
 from live_bus import Wire
 from lxml import etree
 from mailbox_bus import TIMEOUT_S
+from traffic import Tally
 
 from gridpost import envelope, exchange, ns, office_messages, schemas, wssecurity
 from gridpost.model import Header
 
 TYPE = {"Content-Type": "text/xml; charset=utf-8"}
 LONGEST_S = 120  # without any progress
-MOST_PROBLEMS = 50
 WAYS = ("status-500", "html", "html-200", "fault", "no-body", "drop", "take-and-drop", "cut", "slow", "too-slow")
 
 
 @dataclass
-class MailFound:
+class MailFound(Tally):
     """Raw counts; `problems` names the first few of what does not hold."""
 
     messages: int = 0
@@ -69,16 +69,9 @@ class MailFound:
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
 
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
     def problem(self, text: str, counter: str = "") -> None:
         with self.lock:
-            if counter:
-                setattr(self, counter, getattr(self, counter) + 1)
-            if len(self.problems) < MOST_PROBLEMS:
-                self.problems.append(f"seed {self.seed}: {text}")
+            super().problem(f"seed {self.seed}: {text}", counter)
 
     def add(self, counter: str) -> None:
         with self.lock:

@@ -28,8 +28,24 @@ DEVICES = 8
 MOST_MESSAGES = DEVICES * 2000  # of `SomeAgain`: a day of a device's meter each, and none in the future
 
 
+class Tally:
+    """Counts by attribute, and the first few of what does not hold in `problems`."""
+
+    problems: list[str]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def problem(self, text: str, counter: str = "") -> None:
+        if counter:
+            setattr(self, counter, getattr(self, counter) + 1)
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(text)
+
+
 @dataclass
-class Found:
+class Found(Tally):
     """Raw counts; `problems` names the first few of what does not hold."""
 
     messages: int = 0
@@ -44,16 +60,6 @@ class Found:
     receipts_changed: int = 0
     roots_wrong: int = 0
     problems: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def problem(self, text: str, counter: str = "") -> None:
-        if counter:
-            setattr(self, counter, getattr(self, counter) + 1)
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(text)
 
 
 @dataclass
