@@ -43,11 +43,12 @@ def main():
         os.sched_setaffinity(0, {cores.client})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gridpost-bench-", dir=chosen.folder)))
-        devices, field = _start(folder, chosen.mv90, cores.server, stack)
+        devices, field = _start(folder, servers.Bus(mv90=chosen.mv90, rsa=chosen.rsa), cores.server, stack)
         described = machine.describe(cores, folder)
         result = {
             "quick": chosen.quick,
             "mv90": chosen.mv90,
+            "rsa_receipts": chosen.rsa,
             "other_layout": chosen.other_layout,
             "machine": described,
             "connections": chosen.connections,
@@ -72,6 +73,8 @@ def _arguments():
     parser.add_argument("--connections", type=int, default=CONNECTIONS, help=f"open at once (default {CONNECTIONS})")
     parser.add_argument("--no-mv90", dest="mv90", action="store_false",
                         help="switch Gridpost's billing files off, which the peer does not write")  # fmt: skip
+    parser.add_argument("--rsa-receipts", dest="rsa", action="store_true",
+                        help="give Gridpost, and it alone, an RSA-3072 key that answers these RSA-signed messages")
     parser.add_argument("--other-layout", action="store_true",
                         help="as another maker's device might write: Gridpost reads by its reference")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the folder for temporary files")
@@ -81,11 +84,11 @@ def _arguments():
     return chosen
 
 
-def _start(folder, mv90, core, stack):
+def _start(folder, bus, core, stack):
     """Return the devices and, by name, each server with what verifies its receipts; all but none asleep."""
     servers.peer_python()
     devices = workload.make_devices(DEVICES)
-    ours = servers.start_ours(folder / "ours", devices, core, servers.Bus(mv90=mv90))
+    ours = servers.start_ours(folder / "ours", devices, core, bus)
     stack.callback(ours.stop)
     field = {OURS: (ours, receipts.ours(folder / "ours" / "ca.pem"))}
     for name, storage in ((NAIVE, "rows"), (MIXED, "gridpost")):
@@ -141,7 +144,7 @@ def _print(result, as_json):
         return
     print(f"{machine.line(result['machine'])}; billing files {'on' if result['mv90'] else 'off'}; "
           f"{'another' if result['other_layout'] else 'our'} layout; "
-          f"{result['connections']} connections")  # fmt: skip
+          f"{'RSA-3072' if result['rsa_receipts'] else 'P-256'} receipts; {result['connections']} connections")  # fmt: skip
     rows = [rounds.HEAD]
     for size, servers_ in result["sizes"].items():
         for name, one in servers_.items():

@@ -133,9 +133,14 @@ def _address(url):
 
 
 class Bus(NamedTuple):
-    """How a Gridpost is started besides its defaults; a database is a URL, none is a file."""
+    """How a Gridpost is started besides its defaults; a database is a URL, none is a file.
+
+    `rsa` gives it the RSA-3072 key beside its own, as `gridpost init` does when not told otherwise: what RSA signed is
+    then answered with RSA. Without it all receipts are P-256, as all the peers' are.
+    """
 
     mv90: bool = False
+    rsa: bool = False
     database: str = ""
     processes: int = 1
     https: bool = False
@@ -180,8 +185,8 @@ def start_ours(folder, devices, core, bus):
 
 def init_ours(folder, bus):
     """gridpost init with the settings of `bus`; return the path of gridpost.toml."""
-    database = ("--database", bus.database) if bus.database else ()
-    config = Path(_gridpost("init", folder, "--http", "127.0.0.1:0", *database)["config"])
+    chosen = (*(("--database", bus.database) if bus.database else ()), "--rsa" if bus.rsa else "--no-rsa")
+    config = Path(_gridpost("init", folder, "--http", "127.0.0.1:0", *chosen)["config"])
     text = config.read_text().replace("# body_limit = 1048576", f"body_limit = {BODY_LIMIT}")
     if not bus.mv90:
         text = text.replace("# enabled = true", "enabled = false")
