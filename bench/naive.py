@@ -74,7 +74,7 @@ def _arguments():
     parser.add_argument("--no-mv90", dest="mv90", action="store_false",
                         help="switch Gridpost's billing files off, which the peer does not write")  # fmt: skip
     parser.add_argument("--rsa-receipts", dest="rsa", action="store_true",
-                        help="give Gridpost, and it alone, an RSA-3072 key that answers these RSA-signed messages")
+                        help="give Gridpost an RSA-3072 key to answer these RSA-signed messages")  # fmt: skip
     parser.add_argument("--other-layout", action="store_true",
                         help="as another maker's device might write: Gridpost reads by its reference")  # fmt: skip
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the folder for temporary files")
@@ -144,7 +144,8 @@ def _print(result, as_json):
         return
     print(f"{machine.line(result['machine'])}; billing files {'on' if result['mv90'] else 'off'}; "
           f"{'another' if result['other_layout'] else 'our'} layout; "
-          f"{'RSA-3072' if result['rsa_receipts'] else 'P-256'} receipts; {result['connections']} connections")  # fmt: skip
+          f"{'RSA-3072' if result['rsa_receipts'] else 'P-256'} receipts; "
+          f"{result['connections']} connections")  # fmt: skip
     rows = [rounds.HEAD]
     for size, servers_ in result["sizes"].items():
         for name, one in servers_.items():
