@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from gridpost import control_messages
 from gridpost.controls import Control
+from gridpost.errors import StoreUnavailable
 from gridpost.ports import Clock
 
 from ..store import SqlStore
@@ -28,6 +29,7 @@ from ..store import SqlStore
 LOOK_S = 0.2
 BATCH = 50  # fetches of one job: sealing them takes the writer some 20 ms, and receipts wait no longer than that
 _ASKED_AT_ONCE = 500  # serials in one question
+_FAILED = "{what} failed: {why}"
 _log = Logger()
 T = TypeVar("T")
 
@@ -96,6 +98,9 @@ class Desk:
             return 0
         try:
             return self._store.waiting([serial]).get(serial, 0)
+        except StoreUnavailable as problem:
+            _log.warn(_FAILED, what="a hint of what waits", why=problem.detail)
+            return 0
         except Exception:  # a receipt must not be lost for a hint
             _log.failure("what waits for {serial} cannot be told", serial=serial)
             return 0
@@ -112,7 +117,11 @@ class Desk:
             self._anything = (moved or self._anything) and self._store.any_waiting()
             asked, self._fresh = (list(self._polls) if moved else list(self._fresh)), set()
             ready = [serial for some in _parts(asked, _ASKED_AT_ONCE) for serial in self._store.waiting(some)]
-        except Exception:  # the next look must come whatever became of this one, and see what this one would have seen
+        except StoreUnavailable as problem:
+            self._mark = -1  # the next look sees what this one would have seen
+            _log.warn(_FAILED, what="a look for what waits", why=problem.detail)
+            return
+        except Exception:  # the next look must come whatever became of this one
             self._mark = -1
             _log.failure("the look for waiting controls failed")
             return

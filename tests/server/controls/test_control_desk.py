@@ -9,6 +9,7 @@ from gridpost.server.controls.desk import Desk
 from lxml import etree
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from gridpost import control_messages
 from gridpost.controls import State, Step
@@ -190,6 +191,31 @@ def test_a_look_that_fails_is_made_up_for_by_the_next_one(house, monkeypatch):
     house.desk.look()
     house.loop.turn()
     assert told == [1]
+
+
+def test_a_failing_store_costs_a_hint_and_a_line_not_a_traceback(house, monkeypatch):
+    house.office.ask(house.office.wanted("1", "IED-1"))
+    house.desk.look()
+    assert house.desk.waiting("IED-1") == 1
+    told: list = []
+    globalLogPublisher.addObserver(told.append)
+    try:
+        with monkeypatch.context() as broken:
+            broken.setattr(house.office.store, "waiting", _fails)
+            broken.setattr(house.office.store, "waiting_mark", _fails)
+            assert house.desk.waiting("IED-1") == 0
+            house.desk.look()
+    finally:
+        globalLogPublisher.removeObserver(told.append)
+    ours = [event for event in told if event["log_namespace"].endswith("controls.desk")]
+    assert [event["why"] for event in ours] == ["disk I/O error"] * 2
+    assert not any("log_failure" in event for event in ours)
+    house.desk.look()
+    assert house.desk.waiting("IED-1") == 1
+
+
+def _fails(*_):
+    raise StoreUnavailable(detail="disk I/O error")
 
 
 def test_a_store_that_fails_fails_the_fetch(house):
