@@ -13,7 +13,7 @@ from . import units
 from .errors import FileInvalid
 
 MISSING_QUALITY = "2.5.259"  # known missing: the only quality under which a value may be absent (decision 11)
-VALID_QUALITY, _EDITED_CATEGORY = "1.0.0", "7"
+VALID_QUALITY, _EDITED_CATEGORY, _ESTIMATED_CATEGORY = "1.0.0", "7", "8"
 LONGEST_CODE = 128  # as the schema has it
 
 
@@ -29,7 +29,16 @@ Qualities = tuple[Quality, ...]  # () means 1.0.0, valid (decision 10)
 
 def is_edited(qualities: Qualities) -> bool:
     """Tell whether a reading is marked edited: any ``x.7.*``."""
-    return any(quality.code.split(".")[1:2] == [_EDITED_CATEGORY] for quality in qualities)
+    return _has_category(qualities, _EDITED_CATEGORY)
+
+
+def is_estimated(qualities: Qualities) -> bool:
+    """Tell whether a reading is an estimate, whoever made it: any ``x.8.*``."""
+    return _has_category(qualities, _ESTIMATED_CATEGORY)
+
+
+def _has_category(qualities: Qualities, category: str) -> bool:
+    return any(quality.code.split(".")[1:2] == [category] for quality in qualities)
 
 
 class ReadingType(NamedTuple):

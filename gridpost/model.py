@@ -20,6 +20,7 @@ from .codes import Qualities as Qualities
 from .codes import Quality as Quality
 from .codes import ReadingType as ReadingType
 from .codes import is_edited as is_edited
+from .codes import is_estimated as is_estimated
 from .conditions import Conditions
 from .controls import NewControl
 

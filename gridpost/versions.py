@@ -10,11 +10,18 @@ none (a gap), no such note on file                            gap
 none (a gap), noted already                                   known
 first value of its interval                                   stored
 equal value and equal set of (quality, detail) to current     known
+an estimate (``x.8.*``), and current is none:
+ equal to any earlier version                                 known
+ anything else                                                conflict
+none, and current is an estimate                              stored: becomes current
 marked edited (``x.7.*``)                                     stored: becomes current
 equal to any earlier version                                  known
 equal value, other qualities (a flag found later)             stored: becomes current
+an estimate, and current is one                               stored: becomes current
 anything else                                                 conflict
 ============================================================  =========
+
+So a measured value beats every estimate, whenever it comes, and no estimate beats a measured value (docs/adr/0016).
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from .model import VALID_QUALITY, Block, Counts, Qualities, Quality, Register, is_edited
+from .model import VALID_QUALITY, Block, Counts, Qualities, Quality, Register, is_edited, is_estimated
 from .units import is_contiguous
 
 STORED, KNOWN, CONFLICT, GAP = "stored", "known", "conflict", "gap"
@@ -89,11 +96,15 @@ def judge(value: str | None, qualities: Qualities, on_file: Sequence[Version]) -
         return STORED
     if _equal(current, value, qualities):
         return KNOWN
-    if is_edited(qualities):
+    estimate, over_estimate = is_estimated(qualities), is_estimated(current.qualities)
+    if over_estimate and not estimate:
+        return STORED
+    beaten = estimate and not over_estimate
+    if is_edited(qualities) and not beaten:
         return STORED
     if any(_equal(version, value, qualities) for version in versions):
         return KNOWN
-    return STORED if _same_value(current.value, value) else CONFLICT
+    return STORED if not beaten and (over_estimate or _same_value(current.value, value)) else CONFLICT
 
 
 def judge_block(block: Block, on_file: Sequence[Run]) -> tuple[list[Run], Counts]:

@@ -16,12 +16,11 @@ from itertools import accumulate
 from operator import add, sub
 
 from .. import units
-from ..codes import MISSING_QUALITY, Qualities
+from ..codes import Qualities, is_estimated
 from ..errors import BillRefused
 from ..ports import CurrentReadings
 from .calendar import Hour, Period, expected_ends
 
-_ESTIMATED = "8"  # category of IEC 61968-9 annex D
 _ENERGY_UNITS = frozenset(("Wh", "varh"))
 
 
@@ -71,7 +70,7 @@ def of(readings: CurrentReadings, period: Period) -> Series:
         missing = tuple(index for index, text in enumerate(texts) if text is None)
         texts = ["0" if text is None else text for text in texts]
     if any(qualities):
-        estimated = tuple(index for index, given in enumerate(qualities) if given and _is_estimate(given))
+        estimated = tuple(index for index, given in enumerate(qualities) if given and is_estimated(given))
     values, places = _whole(texts)
     return Series(ends, interval_s, values, places + _power(readings.channel.unit), missing, estimated)
 
@@ -150,7 +149,3 @@ def _power(symbol: str) -> int:
     if (0, code) not in units.SYMBOLS or units.SYMBOLS[0, code] not in _ENERGY_UNITS:
         raise BillRefused(f"a channel in {symbol} is no energy; kWh or kvarh is billed")
     return 3 - power
-
-
-def _is_estimate(qualities: Qualities) -> bool:
-    return any(quality.code.split(".")[1:2] == [_ESTIMATED] for quality in qualities if quality.code != MISSING_QUALITY)

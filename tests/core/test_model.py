@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from gridpost import testing
 from gridpost.errors import FileInvalid
-from gridpost.model import ChannelKey, IntervalBlock, Quality, Readings, ReadingType, RegisterReading, is_edited
+from gridpost.model import (
+    ChannelKey,
+    IntervalBlock,
+    Quality,
+    Readings,
+    ReadingType,
+    RegisterReading,
+    is_edited,
+    is_estimated,
+)
 
 FORWARD = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"  # 15-minute delta forward kWh
 BULK = "0.0.2.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0"  # 15-minute bulk register
@@ -76,6 +85,14 @@ def test_an_unknown_unit_has_no_symbol():
 )
 def test_edited_is_category_seven(codes, edited):
     assert is_edited(tuple(Quality(code) for code in codes)) is edited
+
+
+@pytest.mark.parametrize(
+    ("codes", "estimated"),
+    [((), False), (("2.8.0",), True), (("1.0.0", "3.8.2"), True), (("8.0.0",), False), (("1.7.8",), False)],
+)
+def test_estimated_is_category_eight(codes, estimated):
+    assert is_estimated(tuple(Quality(code) for code in codes)) is estimated
 
 
 @pytest.mark.parametrize(

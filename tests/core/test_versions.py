@@ -1,6 +1,8 @@
-"""Decisions 9 to 11 as a table, and how a block is cut into rows."""
+"""Decisions 9 to 11 and docs/adr/0016 as a table, and how a block is cut into rows."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gridpost.model import Block, Counts, Quality
 from gridpost.versions import CONFLICT, GAP, KNOWN, STORED, Run, Version, judge, judge_block
@@ -13,6 +15,10 @@ LACKING, LACKING_TOLD = (Quality("2.5.259"),), (Quality("2.5.259", "meter off"),
 FIRST = Version("12.5", PLAIN, STORED)
 OTHER = Version("13", PLAIN, CONFLICT)
 CORRECTED = Version("13.0", EDITED, STORED)
+ESTIMATED, GUESSED_AGAIN = (Quality("2.8.1"),), (Quality("3.8.2", "like days"),)
+BOTH = (Quality("2.7.1"), Quality("2.8.1"))
+GUESS = Version("12.1", ESTIMATED, STORED)
+REFUSED_GUESS = Version("12.1", ESTIMATED, CONFLICT)
 NOTE = Version(None, LACKING, GAP)
 
 
@@ -35,6 +41,27 @@ NOTE = Version(None, LACKING, GAP)
         ("12.5", EDITED, [FIRST, CORRECTED], STORED),  # edited back
         ("13", EDITED, [FIRST, CORRECTED], KNOWN),
         ("14", PLAIN, [FIRST, CORRECTED], CONFLICT),
+        ("12.1", ESTIMATED, [], STORED),
+        ("12.1", ESTIMATED, [NOTE], STORED),
+        ("12.1", ESTIMATED, [GUESS], KNOWN),
+        ("12.2", ESTIMATED, [GUESS], STORED),  # a better estimate
+        ("12.1", GUESSED_AGAIN, [GUESS], STORED),
+        ("12.1", ESTIMATED, [GUESS, Version("12.2", ESTIMATED, STORED)], KNOWN),  # the old message again
+        ("12.5", PLAIN, [GUESS], STORED),  # measured, late
+        ("12.1", PLAIN, [GUESS], STORED),  # measured, and just as estimated
+        ("12.5", FLAGGED, [GUESS], STORED),
+        ("12.5", EDITED, [GUESS], STORED),
+        ("12.5", PLAIN, [GUESS, Version("12.5", PLAIN, CONFLICT)], STORED),  # in conflict before there was this rule
+        ("12.1", ESTIMATED, [FIRST], CONFLICT),
+        ("12.5", ESTIMATED, [FIRST], CONFLICT),  # the same value: it would still take the measured one's place
+        ("12.1", ESTIMATED, [FIRST, REFUSED_GUESS], KNOWN),
+        ("12.1", ESTIMATED, [GUESS, FIRST], KNOWN),
+        ("12.1", ESTIMATED, [CORRECTED], CONFLICT),  # what a person put right is no estimate
+        ("13", BOTH, [FIRST], CONFLICT),  # an edited estimate is an estimate
+        ("13", BOTH, [GUESS], STORED),
+        ("12.5", PLAIN, [Version("13", BOTH, STORED)], STORED),
+        ("14", PLAIN, [GUESS, FIRST], CONFLICT),
+        (None, LACKING, [GUESS], GAP),
         (None, LACKING, [], GAP),
         (None, LACKING, [NOTE], KNOWN),
         (None, LACKING_TOLD, [NOTE], GAP),
@@ -50,6 +77,34 @@ def test_judge(value, qualities, on_file, outcome):
 def test_the_order_of_qualities_does_not_matter():
     one, other = (Quality("1.4.9"), Quality("1.4.2")), (Quality("1.4.2"), Quality("1.4.9"))
     assert judge("1", other, [Version("1", one, STORED)]) == KNOWN
+
+
+def current(arrived):
+    """The version that is current after values came one behind the other: the last one stored."""
+    on_file = []
+    for value, qualities in arrived:
+        outcome = judge(value, qualities, on_file)
+        if outcome != KNOWN:
+            on_file.append(Version(value, qualities, outcome))
+    return next(version for version in reversed(on_file) if version.outcome == STORED)
+
+
+QUALITIES = st.sampled_from([PLAIN, VALID, FLAGGED, EDITED, ESTIMATED, GUESSED_AGAIN, BOTH])
+ARRIVALS = st.lists(st.tuples(st.sampled_from(["1", "1.0", "2", "3"]), QUALITIES), min_size=1, max_size=8)
+
+
+@given(ARRIVALS)
+def test_an_estimate_never_beats_a_measured_value(arrived):
+    """Whatever comes in whatever order: with a value that is no estimate among it, no estimate is current."""
+    measured = any(".8." not in str(qualities) for _, qualities in arrived)
+    assert (".8." not in str(current(arrived).qualities)) is measured
+
+
+@given(ARRIVALS)
+def test_estimates_change_nothing_about_which_measured_value_is_current(arrived):
+    without = [one for one in arrived if ".8." not in str(one[1])]
+    if without:
+        assert current(arrived) == current(without)
 
 
 def block(ends, values, qualities=None):
