@@ -17,6 +17,7 @@ ROOMS = ("gridpost", *RINGS)
 FLOORS = {
     "__init__": 0, "conditions": 0, "controls": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
     "tariff": 1, "tariff_check": 2,
+    "canonical_json": 1, "zone_offsets": 1,
     "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "partners": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "heads": 2, "enrolment": 2, "leaf": 2, "versions": 2,
@@ -26,8 +27,8 @@ FLOORS = {
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
     "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4, "bills": 4,
     "comparison": 4, "limits": 4,
-    "evidence": 5, "testing": 5, "testing_store": 5,
-    "proof": 6,
+    "bill_document": 5, "evidence": 5, "testing": 5, "testing_store": 5,
+    "proof": 6, "bill_work": 6,
 }  # fmt: skip
 # Stairs within a floor, each with its reason in docs/adr/0002.
 SAME_FLOOR = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from .. import units
 from ..errors import BillRefused, Item
@@ -17,7 +17,7 @@ from ..model import DataVersion
 from ..tariff import ZERO, Tariff
 from . import charges
 from .charges import NO_HISTORY, History, Line
-from .determinants import Determinants
+from .determinants import PRECISION, Determinants
 
 ESTIMATE, PARTIAL = "estimated", "partial"
 
@@ -108,9 +108,15 @@ def rebill(old: Bill, new: Bill, reversal_id: str) -> tuple[Bill, Bill]:
     """
     before, after = Counter(old.lines), Counter(new.lines)
     gone, come = list((before - after).elements()), list((after - before).elements())
-    undone = tuple(line._replace(quantity=-line.quantity, amount=-line.amount) for line in gone)
-    reversal = replace(old, basis=replace(old.basis, id=reversal_id), lines=undone, corrects=old.basis.id)
+    back = tuple(undone(line) for line in gone)
+    reversal = replace(old, basis=replace(old.basis, id=reversal_id), lines=back, corrects=old.basis.id)
     return reversal, replace(new, lines=tuple(come), corrects=old.basis.id)
+
+
+def undone(line: Line) -> Line:
+    """Return the line that takes another one back, to its last digit."""
+    with localcontext(prec=PRECISION):
+        return line._replace(quantity=-line.quantity, amount=-line.amount)
 
 
 def settled(bills: Sequence[Bill]) -> Decimal:
