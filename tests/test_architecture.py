@@ -91,9 +91,9 @@ SAME_FLOOR = {
 }
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
-    "__future__", "base64", "binascii", "collections", "csv", "dataclasses", "datetime", "decimal", "enum", "functools",
-    "hashlib", "hmac", "io", "itertools", "json", "math", "operator", "re", "string", "struct", "tomllib", "types",
-    "typing",
+    "__future__", "base64", "binascii", "bisect", "collections", "csv", "dataclasses", "datetime", "decimal", "enum",
+    "functools", "hashlib", "hmac", "io", "itertools", "json", "math", "operator", "re", "string", "struct", "tomllib",
+    "types", "typing",
 }  # fmt: skip
 STATED = {
     ("schemas", "importlib"),  # finds the packaged schemas
@@ -223,7 +223,8 @@ def test_a_floor_stands_on_lower_floors_only():
         stem = Path(source.path).stem
         for item in _imports(source.tree):
             if item.level:
-                below = [item.module.split(".")[0]] if item.module else item.names
+                of_a_room = item.module in ("", "applications")
+                below = item.names if of_a_room else [item.module.split(".")[-1]]
                 stairs |= {(stem, name) for name in below if FLOORS[name] >= FLOORS[stem]}
     assert stairs == SAME_FLOOR
 
