@@ -27,6 +27,7 @@ FLOORS = {
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
     "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4, "bills": 4,
     "comparison": 4, "limits": 4,
+    "hourly": 4, "realtime": 4,
     "bill_document": 5, "evidence": 5, "testing": 5, "testing_store": 5,
     "proof": 6, "bill_work": 6,
 }  # fmt: skip
@@ -88,6 +89,13 @@ SAME_FLOOR = {
     ("comparison", "charges"),
     ("comparison", "determinants"),
     ("comparison", "series"),
+    ("hourly", "calendar"),
+    ("hourly", "charges"),
+    ("hourly", "determinants"),
+    ("hourly", "series"),
+    ("realtime", "calendar"),
+    ("realtime", "determinants"),
+    ("realtime", "series"),
 }
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
