@@ -203,6 +203,8 @@ def place_of(mrid: str) -> tuple[int, int, int] | None:
 # An IED tells what became of a control by an EndDeviceEvent with these EndDeviceEventDetails (names -> values).
 OUTCOME_EVENT = "3.15.0.85"
 DETAIL_CONTROL, DETAIL_COUNTER, DETAIL_OUTCOME, DETAIL_REASON = "control", "counter", "outcome", "outcomeReason"
+# What the bus adds for offices: what was asked for, and, where it is over, the one meter that its IED speaks for.
+DETAIL_ACTION, DETAIL_METER, DETAIL_TRACKING = "action", "meter", "trackingID"
 OUTCOMES: Mapping[str, State] = {
     "accepted": State.ACCEPTED,
     "refused": State.REFUSED,

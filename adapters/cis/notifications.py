@@ -11,7 +11,17 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from gridpost.controls import Control, State
+from gridpost.controls import (
+    DETAIL_ACTION,
+    DETAIL_CONTROL,
+    DETAIL_METER,
+    DETAIL_OUTCOME,
+    DETAIL_TRACKING,
+    FINAL,
+    OUTCOME_EVENT,
+    Control,
+    State,
+)
 from gridpost.encoding import attribute, octets, text_of
 from gridpost.errors import CannotRepresent, FileInvalid, Item
 from gridpost.model import EndDeviceEvent, IntervalBlock, Qualities, Readings, ReadingType, RegisterReading
@@ -303,7 +313,18 @@ def _event(one: EndDeviceEvent, version: Version) -> str:
     return f"<eventInstance>{named}<meterEvent{stated}>{text_of(text)}</meterEvent></eventInstance>"
 
 
-def state_changed(meter: str, control: Control, state: State, version: Version) -> Notification:
+def switched(event: EndDeviceEvent) -> tuple[str, Control, State] | None:
+    """Return meter, control and state of an event that says where a switch is after a control; None: it does not."""
+    told = event.details
+    meter, state = told.get(DETAIL_METER, ""), told.get(DETAIL_OUTCOME, "")
+    moves = event.event_type == OUTCOME_EVENT and told.get(DETAIL_ACTION) in LOAD_ACTION
+    if not (moves and meter and state in FINAL):
+        return None
+    tracking_id, mrid = told.get(DETAIL_TRACKING, ""), told.get(DETAIL_CONTROL, "")
+    return meter, Control(mrid, "", "", tracking_id, told[DETAIL_ACTION], event.asset), State(state)
+
+
+def state_changed(meter: str, control: Control, state: State, version: Version, reason: str = "") -> Notification:
     """Return CDStateChangedNotification: where the switch of a meter is after a control; transactionID is the issuer's.
 
     A control that was not done leaves the switch ``Unknown``, and 3.0 says why; 4.1 has no place for that.
@@ -315,7 +336,7 @@ def state_changed(meter: str, control: Control, state: State, version: Version) 
     if wanted is None:
         raise CannotRepresent(f"{control.action} moves no switch: CDStateChangedNotification has no word for it")
     code = wanted if state in KNOWN_AFTER else UNKNOWN
-    why = "" if state in KNOWN_AFTER else f"{control.action} {state}"
+    why = "" if state in KNOWN_AFTER else f"{control.action} {state}" + (f": {reason}" if reason else "")
     transaction = _text("transactionID", control.tracking_id)
     if version is Version.V3:
         content = f"{_text('meterNo', meter)}<stateChange>{code}</stateChange>{transaction}{_text('errorString', why)}"

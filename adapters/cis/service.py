@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from gridpost import messages, ns
+from gridpost.controls import DETAIL_REASON
 from gridpost.envelope import Limits, parse
 from gridpost.errors import PartnerRefused
-from gridpost.model import CreatedEndDeviceEvents, CreatedMeterReadings, Readings
+from gridpost.model import CreatedEndDeviceEvents, CreatedMeterReadings, EndDeviceEvent, Readings
 
 from ..soap_call import Operation, Partner, SoapCall, Wrap, plain
 from .answers import Credentials, judged, wrapping
-from .notifications import Notification, interval_data, meter_events, reading_changed
+from .notifications import Notification, interval_data, meter_events, reading_changed, state_changed, switched
 from .tables import Version
 
+_SWITCH = "CDStateChangedNotification"
 # A message of IEC 61968-100 -> the notifications of MultiSpeak that together say it.
 _SAID: Mapping[str, tuple[str, ...]] = {
     ns.q(ns.METER_READINGS_MESSAGE, "CreatedMeterReadings"): ("IntervalDataNotification", "ReadingChangedNotification"),
@@ -69,7 +71,8 @@ class PartnerService(SoapCall):
         if tag in known or version is None:
             return super().deliver(name, content)
         place = ""
-        for number, notification in enumerate(translated(content, version), 1):
+        has_switches = f"{{{version}}}{_SWITCH}" in known
+        for number, notification in enumerate(translated(content, version, switches=has_switches), 1):
             place = self._spoken[version].deliver(f"{name}.{number}", notification.content)
         return place
 
@@ -94,8 +97,13 @@ def _speaks(known: Mapping[str, Operation]) -> Version | None:
     return next((one for one in Version if f"{{{one}}}MeterEventNotification" in known), None)
 
 
-def translated(content: bytes, version: Version) -> Iterator[Notification]:
+def translated(content: bytes, version: Version, *, switches: bool = True) -> Iterator[Notification]:
     """Yield the notifications that say what a message of IEC 61968-100 says.
+
+    Args:
+        content: the Body's child.
+        version: whose notifications.
+        switches: what became of a switch is a CDStateChangedNotification each; else a meter event like all others.
 
     Raises:
         PartnerRefused: a message that MultiSpeak has nothing for.
@@ -108,9 +116,18 @@ def translated(content: bytes, version: Version) -> Iterator[Notification]:
         if readings.registers:
             yield reading_changed(readings.registers, version, message.header.message_id)
     elif isinstance(message, CreatedEndDeviceEvents):
-        yield meter_events(message.events, version)
+        yield from _of_events(message.events, version, switches)
     else:
         raise PartnerRefused(f"MultiSpeak has no notification for {message.header.noun}")
+
+
+def _of_events(events: Sequence[EndDeviceEvent], version: Version, switches: bool) -> Iterator[Notification]:
+    moved = [(event, where) for event in events if switches and (where := switched(event))]
+    others = [event for event in events if not (switches and switched(event))]
+    if others:
+        yield meter_events(others, version)
+    for event, where in moved:
+        yield state_changed(*where, version, event.details.get(DETAIL_REASON, "") or event.reason)
 
 
 def _now() -> int:

@@ -9,10 +9,11 @@ goes to who is granted one of its usage points at that time, and to nobody by th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from gridpost import messages
-from gridpost.controls import DETAIL_CONTROL, OUTCOME_EVENT
+from gridpost.controls import DETAIL_ACTION, DETAIL_CONTROL, DETAIL_COUNTER, DETAIL_METER, OUTCOME_EVENT, Control
 from gridpost.model import (
     Channel,
     ChannelKey,
@@ -34,6 +35,7 @@ from gridpost.requests import Mail
 from gridpost.versions import CONFLICT
 
 from ..store import StoredEvent, StoredRegister
+from .telling import only_meter
 
 READINGS, EVENTS, COMMANDS = "readings", "events", "commands"
 
@@ -62,14 +64,14 @@ class Granted(NamedTuple):
         of_sender: IED -> its channels, past and present.
         grants: usage point -> all partners' grants on it.
         partners: ids of those that are partners now.
-        issuers: mRID of a control -> its issuer, which is told its outcome anyway.
+        controls: mRID -> control, of those that outcomes name; its issuer is told the outcome anyway.
     """
 
     channels: Mapping[int, Channel]
     of_sender: Mapping[str, Sequence[Channel]]
     grants: Mapping[str, Sequence[Grant]]
     partners: frozenset[str]
-    issuers: Mapping[str, str]
+    controls: Mapping[str, Control]
 
 
 def mails(headers: Sequence[EntryHeader], rows: Rows, granted: Granted, bus_id: str) -> Iterator[Mail]:
@@ -141,13 +143,23 @@ def _events(header: EntryHeader, rows: Rows, granted: Granted, bus_id: str) -> I
         kind = COMMANDS if event.event_type == OUTCOME_EVENT else EVENTS
         utc = event.created_utc_ms // 1000
         for partner, grants in _partners(_concerned(header.sender, event, granted), kind, granted):
-            is_issuer = granted.issuers.get(event.details.get(DETAIL_CONTROL, "")) == partner
+            about = granted.controls.get(event.details.get(DETAIL_CONTROL, ""))
+            is_issuer = about is not None and about.issuer == partner
             if not is_issuer and any(grant.holds_at(utc) for grant in grants):
-                told.setdefault((partner, kind), []).append(event)
+                told.setdefault((partner, kind), []).append(_explained(event, header.sender, about, granted))
     for (partner, kind), events in sorted(told.items()):
         stated = _header(header, "EndDeviceEvents", kind, bus_id)
         content = messages.encode(CreatedEndDeviceEvents(stated, tuple(events)))
         yield Mail(partner, kind, "EndDeviceEvents", content, "", *header.position)
+
+
+def _explained(event: EndDeviceEvent, sender: str, about: Control | None, granted: Granted) -> EndDeviceEvent:
+    """Add to an outcome what was to be done and at which meter; to another IED's word, or a wrong one, nothing."""
+    if about is None or (sender, event.details.get(DETAIL_COUNTER)) != (about.target, str(about.counter)):
+        return event
+    meter = only_meter(granted.of_sender.get(sender, ()), event.created_utc_ms // 1000)
+    more = {DETAIL_ACTION: about.action, DETAIL_METER: meter}
+    return replace(event, details={**event.details, **{name: text for name, text in more.items() if text}})
 
 
 def _concerned(sender: str, event: EndDeviceEvent, granted: Granted) -> set[str]:

@@ -130,7 +130,8 @@ class Follower:
         for one in self._store.overdue(now_utc_ms):
             step = Step(one.control.mrid, State.EXPIRED, now_utc_ms, "bus", why)
             steps.append(step)
-            mails.extend(telling.step_mails(one.control, step, self._bus_id, partners))
+            meter = meter_of(self._store, one.control.target, now_utc_ms)
+            mails.extend(telling.step_mails(one.control, step, self._bus_id, partners, meter))
         done = self._store.tell(steps, _UNFETCHED, mails) if steps else []
         gone_on = {step.control for step in done}
         told = [mail for mail in mails if mrid_of(mail.partition, mail.seq, mail.line) in gone_on]
@@ -158,7 +159,8 @@ class Follower:
         step = Step(mrid, state, told.event.created_utc_ms, told.sender, details.get(DETAIL_REASON, "")[:LONGEST])
         found.steps.append(step)
         entry = f"{told.position.partition}:{told.position.seq}"
-        found.mails.append(telling.outcome_mail(known.control, step, self._bus_id, entry))
+        meter = meter_of(self._store, told.sender, step.at_utc_ms)
+        found.mails.append(telling.outcome_mail(known.control, step, self._bus_id, entry, meter))
         controls[mrid] = known._replace(steps=(*known.steps, step))
 
     # --- what the bus itself has to tell ---
@@ -189,8 +191,8 @@ class Follower:
         grants: dict[str, list[Grant]] = {}
         for grant in self._store.grants_on(sorted({one.key.usage_point for one in channels.values()})):
             grants.setdefault(grant.usage_point, []).append(grant)
-        issuers = {mrid: one.control.issuer for mrid, one in controls.items() if one is not None}
-        return Granted(channels, of_sender, grants, frozenset(one.id for one in partners), issuers)
+        named = {mrid: one.control for mrid, one in controls.items() if one is not None}
+        return Granted(channels, of_sender, grants, frozenset(one.id for one in partners), named)
 
 
 def _objection(told: StoredEvent, known: ControlOnFile) -> str:
@@ -203,6 +205,11 @@ def _objection(told: StoredEvent, known: ControlOnFile) -> str:
     if details.get(DETAIL_OUTCOME, "") not in OUTCOMES:
         return f"there is no outcome {details.get(DETAIL_OUTCOME, '')[:20]}"
     return ""
+
+
+def meter_of(store: SqlStore, serial: str, at_utc_ms: int) -> str:
+    """Return the one meter that an IED speaks for at a moment; empty: several, or none."""
+    return telling.only_meter(store.channels(serial), at_utc_ms // 1000)
 
 
 def is_partner(one: Partner, now_utc_ms: int) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from gridpost.controls import State, Step
+from gridpost.controls import FINAL, State, Step
 from gridpost.errors import ConfigInvalid, ControlMoved, NotFound
 
 from ..config import Config
@@ -19,7 +19,7 @@ from ..store import ControlOnFile, SqlStore
 from ..store.call_ins import call_ins
 from . import policy, reach, telling
 from .clocks import Call
-from .follower import is_partner
+from .follower import is_partner, meter_of
 from .reach import Share, Target
 
 LONGEST_NAME = 64
@@ -122,11 +122,15 @@ def decide(store: SqlStore, found: Sequence[ControlOnFile], decision: Decide, pe
             mail
             for one in same
             if (step := steps[one.control.mrid]).state is not one.state
-            for mail in telling.step_mails(one.control, step, bus_id, partners)
+            for mail in telling.step_mails(one.control, step, bus_id, partners, _meter(store, one, step))
         ]
         done += store.tell([steps[one.control.mrid] for one in same], {state}, mails)
     late = steps.keys() - {step.control for step in done}
     return Decided(tuple(done), tuple(sorted(late)))
+
+
+def _meter(store: SqlStore, one: ControlOnFile, step: Step) -> str:
+    return meter_of(store, one.control.target, step.at_utc_ms) if step.state in FINAL else ""
 
 
 def _state(one: ControlOnFile) -> State:

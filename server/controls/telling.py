@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from gridpost import messages
 from gridpost.controls import (
+    DETAIL_ACTION,
     DETAIL_CONTROL,
     DETAIL_COUNTER,
+    DETAIL_METER,
     DETAIL_OUTCOME,
     DETAIL_REASON,
+    DETAIL_TRACKING,
     OUTCOME_EVENT,
     Control,
     Role,
@@ -23,7 +26,7 @@ from gridpost.controls import (
     Step,
     place_of,
 )
-from gridpost.model import CreatedEndDeviceEvents, EndDeviceEvent, Header
+from gridpost.model import Channel, CreatedEndDeviceEvents, EndDeviceEvent, Header
 from gridpost.partners import Partner
 from gridpost.requests import Mail
 
@@ -37,7 +40,16 @@ OUTCOME, STEP, HELD = (
 TOLD_BY_BUS = frozenset((State.HELD, State.REFUSED, State.EXPIRED, State.WAITING))
 
 
-def outcome_mail(control: Control, step: Step, bus_id: str, entry: str) -> Mail:
+def only_meter(channels: Iterable[Channel], at_utc: int) -> str:
+    """Return the one meter that an IED's channels are of at a moment, UTC seconds; empty: several, or none.
+
+    Of an IED with one meter the switch is that meter's; of others nobody can tell.
+    """
+    meters = {channel.key.meter for channel in channels if channel.holds_at(at_utc)}
+    return meters.pop() if len(meters) == 1 else ""
+
+
+def outcome_mail(control: Control, step: Step, bus_id: str, entry: str, meter: str) -> Mail:
     """Return the mail to the issuer of what an IED said.
 
     Args:
@@ -45,11 +57,14 @@ def outcome_mail(control: Control, step: Step, bus_id: str, entry: str) -> Mail:
         step: what the outcome makes of it; `at_utc_ms` is when the IED says it was.
         bus_id: Source of the mail's content.
         entry: ``partition:seq`` of the IED's signed message, by which its proof is had.
+        meter: see `only_meter`.
     """
-    return _mail(control.issuer, OUTCOME, control, step, {"source": bus_id, "entry": entry})
+    return _mail(control.issuer, OUTCOME, control, step, {"source": bus_id, "entry": entry, "meter": meter})
 
 
-def step_mails(control: Control, step: Step, bus_id: str, partners: Iterable[Partner]) -> Iterator[Mail]:
+def step_mails(
+    control: Control, step: Step, bus_id: str, partners: Iterable[Partner], meter: str = ""
+) -> Iterator[Mail]:
     """Yield the mails of a step that a person or the bus made; to operators only those of what is held.
 
     Args:
@@ -57,12 +72,13 @@ def step_mails(control: Control, step: Step, bus_id: str, partners: Iterable[Par
         step: the step.
         bus_id: Source of the mails' content.
         partners: those there are now; an issuer that is none of them is told nothing.
+        meter: see `only_meter`; asked of what is over.
     """
     here = {partner.id: partner for partner in partners}
     issuer = here.get(control.issuer)
     if step.state not in TOLD_BY_BUS or issuer is None:
         return
-    yield _mail(issuer.id, STEP, control, step, {"source": bus_id})
+    yield _mail(issuer.id, STEP, control, step, {"source": bus_id, "meter": meter})
     for partner in here.values():
         is_operator = partner.role is Role.OPERATOR and partner.tenant == issuer.tenant and partner != issuer
         if step.state is State.HELD and is_operator:
@@ -78,9 +94,10 @@ def _mail(whose: str, kind: str, control: Control, step: Step, more: Mapping[str
         DETAIL_COUNTER: str(control.counter),
         DETAIL_OUTCOME: step.state.value,
         DETAIL_REASON: step.detail,
-        "trackingID": control.tracking_id,
+        DETAIL_TRACKING: control.tracking_id,
         "issuer": control.issuer,
-        "action": control.action,
+        DETAIL_ACTION: control.action,
+        DETAIL_METER: more.get("meter", ""),
         "by": step.by,
         "entry": more.get("entry", ""),
     }
