@@ -83,6 +83,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         ns.RECEIPT: "r",
         ns.REFUSAL: "f",
         ns.TREE_HEAD: "t",
+        ns.TARIFF: "tf",
         ns.ENCRYPTED_READINGS: "er",
         ns.XENC: "xenc",
         ns.DS: "ds",
@@ -108,6 +109,7 @@ FILES: Mapping[str, str] = MappingProxyType(
         ns.RECEIPT: "receipt.xsd",
         ns.REFUSAL: "refusal.xsd",
         ns.TREE_HEAD: "tree_head.xsd",
+        ns.TARIFF: "tariff.xsd",
         ns.ENCRYPTED_READINGS: "encrypted_readings.xsd",
     }
 )

@@ -11,10 +11,12 @@ from decimal import Decimal
 from itertools import pairwise
 
 from . import tariff as values
+from . import units
 from .errors import Item
 from .tariff import FlatDemand, Schedule, Tariff, TariffProfile, Tier
 
 LONGEST = 18  # digits of a price or limit
+LONGEST_NAME = 256
 _PER = ("day", "month", "year")
 Found = Iterator[tuple[str, str]]  # place, reason
 
@@ -40,10 +42,17 @@ def overlaps(tariffs: Sequence[Tariff]) -> list[Item]:
 
 def _heads(tariff: Tariff) -> Found:
     for place, text in (("id", tariff.id), ("supplier", tariff.supplier), ("name", tariff.name), ("zone", tariff.zone)):
-        if not text:
-            yield place, "is empty"
-    if not (len(tariff.currency) == 3 and tariff.currency.isascii() and tariff.currency.isupper()):
+        yield from _name(place, text)
+    if not (
+        len(tariff.currency) == 3
+        and tariff.currency.isascii()
+        and tariff.currency.isalpha()
+        and tariff.currency.isupper()
+    ):
         yield "currency", f"{tariff.currency!r} is no currency of ISO 4217, such as EUR"
+    for place, moment in (("validFrom", tariff.valid_from_utc), ("validTo", tariff.valid_to_utc or 0)):
+        if moment not in units.SPEAKABLE_S:
+            yield place, f"{moment} s is not from 1970 to 9998"
     if tariff.valid_to_utc is not None and tariff.valid_to_utc <= tariff.valid_from_utc:
         yield "validTo", "the tariff ends before it begins"
     one_of = (
@@ -160,6 +169,9 @@ def _terms(tariff: Tariff) -> Found:
             yield "reactive/unit", f"{tariff.reactive.unit!r} is neither kvarh nor kvar"
     if tariff.power_factor is not None:
         yield from _share("power-factor", tariff.power_factor, 1)
+    named = [("fixed", one.name) for one in tariff.fixed] + [("adjustment", one.name) for one in tariff.adjustments]
+    for place, text in [*named, *(("facts", name) for name, _ in tariff.facts)]:
+        yield from _name(place, text)
     yield from _ratchet(tariff)
 
 
@@ -199,6 +211,15 @@ def _money(place: str, amount: Decimal, currency: str, tariff: Tariff) -> Found:
 def _share(place: str, value: Decimal, most: int) -> Found:
     if not value.is_finite() or not 0 <= value <= most:
         yield place, f"{value} is not 0 to {most}"
+    else:
+        yield from _number(place, value)
+
+
+def _name(place: str, text: str) -> Found:
+    if not text:
+        yield place, "is empty"
+    elif len(text) > LONGEST_NAME:
+        yield place, f"has more than {LONGEST_NAME} characters"
 
 
 def _number(place: str, value: Decimal | None) -> Found:

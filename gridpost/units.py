@@ -26,7 +26,7 @@ _DATE_TIME = re.compile(rf"(\d{{4}})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 _CLOCK = re.compile(r"T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)Z\Z", re.ASCII)
 # 1970 to 9998: whatever the zone, datetime can still say it, so no time once read can break a later sum.
-_SPEAKABLE_S = range(0, 253_370_764_800)
+SPEAKABLE_S = range(0, 253_370_764_800)
 
 # Code -> seconds: position 3 (measuringPeriod) of an 18-number reading type, IEC 61968-9 annex C.
 MEASURING_PERIODS = {1: 600, 2: 900, 3: 60, 4: 86400, 5: 1800, 6: 300, 7: 3600, 10: 120, 14: 180, 31: 1200}
@@ -88,7 +88,7 @@ def parse_utc_ms(text: str) -> int:
     if not match:
         raise ValueError("not a date and time with a zone, such as 2026-03-01T00:15:00Z")
     seconds = seconds_of(datetime.fromisoformat(text[:19] + match[8]))
-    if seconds not in _SPEAKABLE_S:
+    if seconds not in SPEAKABLE_S:
         raise ValueError("not a time between 1970 and 9998")
     return seconds * 1000 + int(((match[7] or "") + "000")[:3])
 
@@ -116,7 +116,7 @@ def _midnight(day: str) -> int | None:
         seconds = seconds_of(datetime.fromisoformat(f"{day}T00:00:00+00:00")) if _DAY.match(day) else -1
     except ValueError:
         return None
-    return seconds if seconds in _SPEAKABLE_S else None
+    return seconds if seconds in SPEAKABLE_S else None
 
 
 @lru_cache(maxsize=1024)

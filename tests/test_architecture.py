@@ -16,7 +16,7 @@ ROOMS = ("gridpost", *RINGS)
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
     "__init__": 0, "conditions": 0, "controls": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
-    "tariff": 1, "tariff_check": 2,
+    "tariff": 1, "tariff_check": 2, "tariff_encoding": 2, "tariff_messages": 2,
     "canonical_json": 1, "zone_offsets": 1,
     "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "partners": 1,
@@ -72,6 +72,11 @@ SAME_FLOOR = {
     ("control_messages", "findings"),
     ("answers", "encoding"),
     ("answers", "envelope"),
+    ("tariff_encoding", "encoding"),
+    ("tariff_encoding", "tariff_check"),
+    ("tariff_messages", "envelope"),
+    ("tariff_messages", "tariff_check"),
+    ("tariff_messages", "tariff_encoding"),
     ("heads", "encoding"),
     ("heads", "envelope"),
     ("wssecurity", "ports"),
