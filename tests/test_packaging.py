@@ -118,6 +118,13 @@ print("HEAVY", sorted(loaded & {{"twisted", "spyne", "sqlalchemy", "zeep", "pymo
 """
 
 
+def test_the_tariff_formats_load():
+    """Each is a module: `parse`, `render` and the options of `parse`."""
+    found = {point.name: point.load() for point in entry_points(group="gridpost.tariffs")}
+    assert set(PROJECT["project"]["entry-points"]["gridpost.tariffs"]) <= set(found)
+    assert callable(found["urdb"].parse)
+
+
 @pytest.mark.parametrize("command", ["convert", "validate", "verify"])
 def test_tools_start_without_twisted_spyne_and_the_store(command):
     done = subprocess.run(

@@ -1,5 +1,5 @@
 """Supplier tariffs: OpenEI's Utility Rate Database (URDB) JSON."""
 
-from .urdb import parse, render
+from .urdb import UrdbOptions, parse, render
 
-__all__ = ["parse", "render"]
+__all__ = ["UrdbOptions", "parse", "render"]
