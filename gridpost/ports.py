@@ -6,7 +6,7 @@ implementation to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import tzinfo
@@ -243,6 +243,19 @@ class Rewriter(Protocol):
 
         Raises:
             FileInvalid: with the place and reason.
+        """
+
+
+@runtime_checkable
+class Joiner(Protocol):
+    """An adapter whose file may hold many meters: files of some each become one, part by part, never all in memory."""
+
+    def join(self, files: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield, in parts, one file that holds what these hold, in their order.
+
+        Raises:
+            FileInvalid: one of them is no whole file.
+            CannotRepresent: two hold one meter, or there are none.
         """
 
 

@@ -62,15 +62,20 @@ class DayFile(NamedTuple):
     Attributes:
         content: the file.
         losses: what the format could not hold.
-        complete: whether every interval is there.
+        missing: how many intervals are not there.
         conflicts: each channel of which conflicting values are on file, with those intervals' ends in UTC seconds; the
             file has the first value that came (decision 10).
     """
 
     content: bytes
     losses: tuple[Item, ...]
-    complete: bool
+    missing: int
     conflicts: tuple[tuple[ChannelKey, tuple[int, ...]], ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every interval is there."""
+        return not self.missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class DayFiles:
             CannotRepresent: the format cannot hold the meter's channels.
         """
         channels = self.channels(span)
-        zones = {self._zone(channel) for channel in channels}
+        zones = self.zones(span)
         if len(zones) != 1:
             raise CannotRepresent(f"meter {span.meter} has channels in {len(zones)} zones on {_date(span.first)}")
         zone = self.zone_of(zones.pop())
@@ -112,9 +117,21 @@ class DayFiles:
             to_utc=end,
         )
         rendered = self.adapter.render(_readings(current), options)
-        complete = all(_is_complete(reading, start, end) for reading in current)
+        missing = sum(_missing(reading, start, end) for reading in current)
         conflicts = tuple((reading.channel.key, reading.conflicts) for reading in current if reading.conflicts)
-        return DayFile(rendered.content, rendered.losses, complete, conflicts)
+        return DayFile(rendered.content, rendered.losses, missing, conflicts)
+
+    def zones(self, span: Span) -> set[str]:
+        """Return the IANA names of the zones that the days of the meter's channels are in."""
+        return {self._zone(channel) for channel in self.channels(span)}
+
+    def holds(self, span: Span) -> bool:
+        """Tell whether any of the meter's channels has a value or a register reading in a period now."""
+        for channel in self.channels(span):
+            reading = self.store.readings(channel.id, *self.bounds(channel, span))
+            if reading.block.ends_utc or reading.registers:
+                return True
+        return False
 
     def days_held(self, span: Span) -> list[Day]:
         """Return the days of a period on which any of the meter's channels has a value now, ascending."""
@@ -170,14 +187,14 @@ def _date(number: int) -> str:
     return datetime.fromtimestamp(number * DAY_S, UTC).strftime("%Y%m%d")
 
 
-def _is_complete(reading: CurrentReadings, start: int, end: int) -> bool:
-    """Tell whether every interval is there that ends after `start`, until `end`, while the channel is assigned."""
+def _missing(reading: CurrentReadings, start: int, end: int) -> int:
+    """Count the intervals not there that end after `start`, until `end`, while the channel is assigned."""
     channel = reading.channel
     first = max(start, channel.valid_from_utc)
     last = end if channel.valid_to_utc is None else min(end, channel.valid_to_utc)
     # Interval ends are counted from the period's start, a midnight, where the channel's grid has one (decision 12).
     wanted = (last - start) // channel.interval_s - (first - start) // channel.interval_s
-    return len(reading.block.ends_utc) >= wanted
+    return max(0, wanted - len(reading.block.ends_utc))
 
 
 def _readings(current: Iterable[CurrentReadings]) -> Readings:

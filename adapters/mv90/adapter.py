@@ -5,9 +5,12 @@ In: bytes, or readings, with the options. Out: `Parsed`, `Rendered`. The work is
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from gridpost.model import Readings
 from gridpost.ports import FormatOptions, Parsed, Rendered
 
+from .billing_run import joined
 from .layout import parse_file, render_file
 from .parse import to_readings
 from .render import from_readings
@@ -43,3 +46,12 @@ class Mv90Adapter:
             FileInvalid: with the record, its byte and the reason.
         """
         return render_file(parse_file(raw))
+
+    def join(self, files: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield, in parts, one file of what these hold, in their order: a billing run.
+
+        Raises:
+            FileInvalid: one of them is no whole MDEF file.
+            CannotRepresent: two hold one meter, or there are none.
+        """
+        return joined(files)

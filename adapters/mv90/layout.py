@@ -313,9 +313,14 @@ def render_file(file: MdefFile) -> bytes:
         for channel in meter.channels:
             records.append(_record(CHANNEL, channel.header))
             records += _data(channel)
-    trailer = bytearray(_record(TRAILER, file.trailer))
-    trailer[_COUNT] = b"%010d" % (len(records) + 1)
-    return b"".join((*records, trailer))
+    return b"".join((*records, trailer_record(file.trailer, len(records) + 1)))
+
+
+def trailer_record(trailer: Trailer, count: int) -> bytes:
+    """Return the last record of a file of so many, itself included."""
+    record = bytearray(_record(TRAILER, trailer))
+    record[_COUNT] = b"%010d" % count
+    return bytes(record)
 
 
 def _data(channel: MdefChannel) -> list[bytes]:

@@ -9,6 +9,7 @@ where and why in more words. What only a bus knows (channels, grids, ids used) i
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -69,7 +70,9 @@ class Verdict:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 def command(files: tuple[Path, ...], signature: bool, trust: Path | None, as_json: bool) -> None:
-    """Check SOAP messages and answers, MeterReadings documents, receipts, and files of readings (CSV, NEM12, MDEF).
+    """Check SOAP messages and answers, MeterReadings documents, receipts, and files of readings.
+
+    Files of readings: CSV, NEM12, NEM13, MDEF, CMEP, Green Button, the CSV line and XML record of kWh this month.
 
     Exit status: 0 all valid, 1 something invalid, 2 wrong usage.
     """
@@ -102,10 +105,9 @@ def examine(name: str, raw: bytes, ca_pem: bytes | None = None) -> Verdict:
         ca_pem: when given, the signature is verified as well, and a file without one is invalid.
     """
     try:
-        if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") or ca_pem is not None:
+        kind, findings = _examine_other(name, raw) if ca_pem is None else ("", None)
+        if findings is None:
             kind, findings = _examine_xml(name, raw, ca_pem)
-        else:
-            kind, findings = _examine_other(name, raw)
     except GridpostError as error:
         kind, findings = "unreadable", iter(_of_error(name, error, None))
     return Verdict(name, kind, tuple(islice(findings, MAX_FINDINGS)))
@@ -226,28 +228,59 @@ def _of_error(name: str, error: GridpostError, part: Element | None) -> Iterator
 # --- other formats ---------------------------------------------------------------------------------------------------
 
 
-def _examine_other(name: str, raw: bytes) -> tuple[str, Iterator[Finding]]:
-    kind, read = next(((kind, read) for kind, is_one, read in _OTHERS if is_one(name.lower(), raw)), ("unknown", None))
-    if read is None:
-        raise FileInvalid("neither XML nor a file of a known format: .csv, NEM12 (100,NEM12), .mde or .mdf")
+def _examine_other(name: str, raw: bytes) -> tuple[str, Iterator[Finding] | None]:
+    """Judge a file that is none of the contract's documents; no findings at all for one that may be."""
+    if raw.startswith(_UTF_16):
+        raise FileInvalid("the file is UTF-16; write it as UTF-8 or, where the format says so, as ASCII")
+    plain = raw.removeprefix(b"\xef\xbb\xbf")
+    for kind, is_one, read in _OTHERS:
+        if is_one(name.lower(), plain):
+            return kind, _refused(name, raw, read)
+    if plain.lstrip(_WHITE).startswith(b"<"):
+        return "", None
+    raise FileInvalid(f"neither XML nor a file of a known format: {', '.join(kind for kind, _, _ in _OTHERS)}")
+
+
+def _refused(name: str, raw: bytes, read: Callable[[str, bytes], object]) -> Iterator[Finding]:
     try:
         read(name, raw)
     except GridpostError as error:
-        return kind, _of_error(name, error, None)
-    return kind, iter(())
+        yield from _of_error(name, error, None)
 
 
 def _with_adapter(installed: str) -> Callable[[str, bytes], object]:
     def read(name: str, raw: bytes) -> object:
-        # The zone decides only which moment a file's clock shows; whether the file is well made, it does not.
-        return adapter(installed).parse(raw, FormatOptions(zone=UTC, origin=name))
+        # Zone and moment decide only which moment a file's clock shows; whether the file is well made, they do not.
+        return adapter(installed).parse(raw, FormatOptions(zone=UTC, to_utc=0, origin=name))
 
     return read
 
 
+def _begins(*beginnings: bytes) -> Callable[[str, bytes], bool]:
+    return lambda _name, raw: raw.lstrip(_WHITE).startswith(beginnings)
+
+
+def _has_root(*names: bytes) -> Callable[[str, bytes], bool]:
+    """Tell by the first tag, whatever its prefix; what stands before it may be a declaration, comments, a DOCTYPE."""
+    root = re.compile(rb"\s*(?:<[?!][^>]*>\s*)*<(?:[\w.-]+:)?(?:%b)[\s/>]" % b"|".join(names))
+    return lambda _name, raw: root.match(raw) is not None
+
+
+def _is_line(name: str, raw: bytes) -> bool:
+    """Four cells, the first a number: a CSV of readings begins with the names of its columns."""
+    return name.endswith(".csv") and re.match(rb"\s*[-+.0-9]*,(?:[^,\n]*,){2}[^,\n]*(?:\n|\Z)", raw) is not None
+
+
+_WHITE = b" \t\r\n"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _OTHERS: Sequence[tuple[str, Callable[[str, bytes], bool], Callable[[str, bytes], object]]] = (
-    ("NEM12", lambda name, raw: raw.startswith(b"100,"), _with_adapter("nem12")),
+    ("NEM13", _begins(b"100,NEM13"), _with_adapter("nem13")),
+    ("NEM12", _begins(b"100,NEM"), _with_adapter("nem12")),
+    ("CMEP", _begins(b"MEP"), _with_adapter("cmep")),
     ("MDEF", lambda name, raw: name.endswith((".mde", ".mdf")), _with_adapter("mv90")),
+    ("Green Button", _has_root(b"feed", b"entry"), _with_adapter("greenbutton")),
+    ("XML record", _has_root(b"billingInformation", b"billingInformationList"), _with_adapter("xml_record")),
+    ("CSV line", _is_line, _with_adapter("csv_line")),
     ("CSV of readings", lambda name, raw: name.endswith(".csv"), lambda name, raw: tabular.parse(raw)),
 )
 
