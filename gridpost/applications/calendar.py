@@ -6,7 +6,7 @@ zone looked up by name. An interval is stamped at its *end* and belongs to the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -105,6 +105,19 @@ def expected_ends(period: Period, interval_s: int) -> Sequence[int]:
     start = first - interval_s + gcd(interval_s, moved)
     ends = range(start, period.to_utc + 1, gcd(interval_s, moved))
     return tuple(end for end in ends if end > period.from_utc and units.on_grid(end, interval_s, period.zone))
+
+
+def runs(ends_utc: Iterable[int], interval_s: int) -> Iterator[tuple[int, int]]:
+    """Yield (from_utc, to_utc) for interval ends, ascending, that follow each other: from_utc < end <= to_utc."""
+    began: int | None = None
+    last = 0
+    for end in ends_utc:
+        if began is not None and end - last != interval_s:
+            yield began, last
+            began = None
+        began, last = end - interval_s if began is None else began, end
+    if began is not None:
+        yield began, last
 
 
 def hour_of(interval_end_utc: int, interval_s: int, zone: tzinfo) -> Hour:
