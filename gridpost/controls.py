@@ -177,15 +177,16 @@ class NewControl(NamedTuple):
     group: str = ""
 
 
-# Which state a step that an IED or the clock brings may follow; what a person decides names its states itself.
+# Which state a step that an IED or the clock brings may follow; what a person decides names its states itself. What the
+# bus gave up as unknown, since no word came, the IED's own late word still moves; its own `unknown` is its last word.
 FOLLOWS: Mapping[State, frozenset[State]] = {
     State.FETCHED: frozenset((State.WAITING,)),
     State.ACCEPTED: frozenset((State.FETCHED,)),
     **dict.fromkeys(
         (State.REFUSED, State.DONE, State.FAILED, State.UNKNOWN),  # true even when the bus has given it up meanwhile
-        frozenset((State.FETCHED, State.ACCEPTED, State.EXPIRED, State.CANCELED)),
+        frozenset((State.FETCHED, State.ACCEPTED, State.EXPIRED, State.CANCELED, State.UNKNOWN)),
     ),
-    State.EXPIRED: frozenset((State.PROPOSED, State.HELD, State.WAITING, State.FETCHED, State.ACCEPTED)),
+    State.EXPIRED: frozenset((State.PROPOSED, State.HELD, State.WAITING, State.FETCHED, State.ACCEPTED, State.UNKNOWN)),
 }
 
 

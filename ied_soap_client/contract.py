@@ -20,6 +20,7 @@ from typing import Any
 
 from gridpost import ns
 
+from .fetching import ACTION as FETCH_ACTION
 from .identity import write
 from .push import ACTIONS, PATH
 
@@ -34,6 +35,13 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
         "output": ns.q(space, f"{noun}ResponseMessage"),
     }
     for noun, space in SPACES.items()
+} | {
+    "RequestEndDeviceControls": {
+        "action": FETCH_ACTION,
+        "style": "document",
+        "input": ns.q(ns.END_DEVICE_CONTROLS_MESSAGE, "GetEndDeviceControls"),
+        "output": ns.q(ns.END_DEVICE_CONTROLS_MESSAGE, "EndDeviceControlsResponseMessage"),
+    }
 }
 
 

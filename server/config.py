@@ -131,6 +131,11 @@ class Commands:
         "refuse", "timed commands nearer to each other than the clocks of their IEDs are apart: refuse, or hold"
     )
     life_s: int = setting(86_400, "seconds a command is good that states no end, from when it may be acted on")
+    answer_s: int = setting(
+        86_400,
+        "seconds after its end by which the IED that fetched a command must have said what became of it; else it is"
+        " unknown, until the IED says more",
+    )
     long_polls: int = setting(
         10_000, "fetches kept open at once, waiting for a command; further ones are answered at once"
     )

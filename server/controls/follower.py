@@ -29,14 +29,15 @@ from gridpost.ports import EntryHeader
 from gridpost.requests import Mail
 
 from ..store import ControlOnFile, SqlStore, StoredEvent
+from ..store.controls import UNFETCHED
 from . import feeding, telling
 from .feeding import Granted, Rows
 
-NAME = "controls"
+NAME, BUS = "controls", "bus"
 BATCH = 100  # entries a step
 LONGEST = 500  # characters of what an IED gives as its reason
 _CONTROLS, _READINGS, _EVENTS = "EndDeviceControls", "MeterReadings", "EndDeviceEvents"
-_UNFETCHED = frozenset((State.PROPOSED, State.HELD, State.WAITING))
+_GIVEN = frozenset((State.FETCHED, State.ACCEPTED))
 _TOLD_AT_ENTRY = frozenset(
     (State.HELD,)
 )  # of first states; that it waits, or is proposed, its issuer has as the answer
@@ -76,12 +77,32 @@ class _Found(NamedTuple):
     strange: list[Strange]
 
 
+class _End(NamedTuple):
+    """How controls are given up: how long after their end, from which states, to which, and why."""
+
+    after_ms: int
+    states: frozenset[State]
+    state: State
+    why: str
+
+
 class Follower:
     """The reader."""
 
-    def __init__(self, store: SqlStore, bus_id: str) -> None:
-        """`store` is one that serves; `bus_id` is the Source of mails."""
+    def __init__(self, store: SqlStore, bus_id: str, answer_s: int) -> None:
+        """Follow for a bus.
+
+        Args:
+            store: one that serves.
+            bus_id: Source of mails.
+            answer_s: how long after a control's end its IED may still say what became of it.
+        """
         self._store, self._bus_id = store, bus_id
+        silent = f"its IED has fetched it, and has not said what became of it by {answer_s} s after its end"
+        self._ends = (
+            _End(0, UNFETCHED, State.EXPIRED, "no IED had fetched it when its time ran out"),
+            _End(answer_s * 1000, _GIVEN, State.UNKNOWN, silent),
+        )
 
     def begin(self) -> None:
         """Start behind what is there where this reader never ran: a log of years is no mail for a new partner.
@@ -123,16 +144,19 @@ class Follower:
         return Outcome(len(headers), mails, steps, tuple(found.strange), tuple(held))
 
     def _expired(self, now_utc_ms: int, partners: Sequence[Partner]) -> Outcome:
-        """Let expire what nobody fetched; what an IED fetched or its issuer took back meanwhile is not told of."""
-        why = "no IED had fetched it when its time ran out"
+        """Give up what is over: never fetched, or never answered. What moves on meanwhile is not told of."""
+        given_up = [self._given_up(now_utc_ms, partners, end) for end in self._ends]
+        return Outcome(mails=sum(one.mails for one in given_up), steps=tuple(s for one in given_up for s in one.steps))
+
+    def _given_up(self, now_utc_ms: int, partners: Sequence[Partner], end: _End) -> Outcome:
         mails: list[Mail] = []
         steps: list[Step] = []
-        for one in self._store.overdue(now_utc_ms):
-            step = Step(one.control.mrid, State.EXPIRED, now_utc_ms, "bus", why)
+        for one in self._store.overdue(now_utc_ms - end.after_ms, end.states):
+            step = Step(one.control.mrid, end.state, now_utc_ms, BUS, end.why)
             steps.append(step)
             meter = meter_of(self._store, one.control.target, now_utc_ms)
             mails.extend(telling.step_mails(one.control, step, self._bus_id, partners, meter))
-        done = self._store.tell(steps, _UNFETCHED, mails) if steps else []
+        done = self._store.tell(steps, end.states, mails) if steps else []
         gone_on = {step.control for step in done}
         told = [mail for mail in mails if mrid_of(mail.partition, mail.seq, mail.line) in gone_on]
         return Outcome(mails=len(told), steps=tuple(done))
@@ -154,7 +178,8 @@ class Follower:
             found.strange.append(Strange(told.sender, mrid[:64], why))
             return
         state = OUTCOMES[details[DETAIL_OUTCOME]]
-        if known.state not in FOLLOWS[state]:
+        settled = known.state is State.UNKNOWN and known.steps[-1].by != BUS  # the IED's own last word
+        if settled or known.state not in FOLLOWS[state]:
             return
         step = Step(mrid, state, told.event.created_utc_ms, told.sender, details.get(DETAIL_REASON, "")[:LONGEST])
         found.steps.append(step)

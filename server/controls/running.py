@@ -31,7 +31,7 @@ class ControlRoom:
         """`store` is the post's, with all its verbs."""
         self.desk = Desk(store, post.bus_id, partial(_seal, post), post.clock, reactor)
         self.desk.most = commands.long_polls
-        self.follower, self._clock = Follower(store, post.bus_id), post.clock
+        self.follower, self._clock = Follower(store, post.bus_id, commands.answer_s), post.clock
         self._stopping = False
 
     def begin(self) -> None:

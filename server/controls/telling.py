@@ -37,7 +37,7 @@ OUTCOME, STEP, HELD = (
     "held",
 )  # kinds of mails, before the state: of the IED, of the bus, of quarantine
 # What an issuer is told although no IED has said it; the rest of a life it sees by asking.
-TOLD_BY_BUS = frozenset((State.HELD, State.REFUSED, State.EXPIRED, State.WAITING))
+TOLD_BY_BUS = frozenset((State.HELD, State.REFUSED, State.EXPIRED, State.WAITING, State.UNKNOWN))
 
 
 def only_meter(channels: Iterable[Channel], at_utc: int) -> str:

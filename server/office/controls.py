@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gridpost import units
 from gridpost.control_messages import Told, encode_controls_reply
 from gridpost.controls import FINAL, NewControl, State, Step, Wanted, mrid_of
-from gridpost.errors import ControlMoved, NotGranted, QueryRefused
+from gridpost.errors import ControlMoved, Item, NotGranted, QueryRefused
 from gridpost.model import Receipt, Rows
 from gridpost.office_messages import encode_ok_reply, reply_to
 from gridpost.requests import (
@@ -74,6 +74,7 @@ class ControlsDesk:
     async def change(self, call: Call) -> Answer:
         """ChangeEndDeviceControls: others in the place of those of the same mRID that no device may have fetched.
 
+        All of them, or, where a device may have fetched one, none: which ones it were is told one by one.
         The old ones are cancelled before the new ones are recorded: if the bus dies in between, the same message sent
         again finds them cancelled by itself and goes on. No device ever gets both.
         """
@@ -81,7 +82,7 @@ class ControlsDesk:
         wanted, why = call.message.wanted, f"replaced by message {call.header.message_id}"
 
         def replaceable() -> list[ControlOnFile]:
-            old = [one for each in wanted for one in self._replaceable(call, each.mrid, why)]
+            old = self._replaceable(call, [one.mrid for one in wanted], why)
             self._check_targets(call, wanted)
             return old
 
@@ -212,18 +213,22 @@ class ControlsDesk:
             raise NotGranted(f"no control {name[:64]}")
         return seen
 
-    def _replaceable(self, call: Call, name: str, why: str) -> list[ControlOnFile]:
-        """Those of that mRID that are not over; all of them may still be cancelled.
+    def _replaceable(self, call: Call, names: Sequence[str], why: str) -> list[ControlOnFile]:
+        """Those of these mRIDs that are not over; all of them may still be cancelled.
 
         Raises:
-            NotGranted: there are none of that mRID.
-            ControlMoved: a device may have one, or they are over, and not by this very message.
+            NotGranted: there are none of one of these mRIDs.
+            ControlMoved: itemised: a device may have one, or those of an mRID are over, and not by this very message.
         """
-        found = self._own(call, name)
-        going = [one for one in found if one.state not in FINAL]
-        if not going and not any(one.steps[-1].detail == why for one in found):
-            raise ControlMoved(f"{name[:64]} is over: {found[-1].state}")
-        _check_states(going, REPLACEABLE)
+        items: list[Item] = []
+        going: list[ControlOnFile] = []
+        for name in names:
+            found = self._own(call, name)
+            still = [one for one in found if one.state not in FINAL]
+            if not still and not any(one.steps[-1].detail == why for one in found):
+                items.append(_moved(found[-1]))
+            going += still
+        _refuse_moved([*items, *(_moved(one) for one in going if one.state not in REPLACEABLE)])
         return going
 
     def _withdraw(self, call: Call, found: Sequence[ControlOnFile]) -> None:
@@ -232,14 +237,15 @@ class ControlsDesk:
         self._cancel(call, waiting, f"by message {call.header.message_id}")
 
     def _cancel(self, call: Call, found: Sequence[ControlOnFile], why: str) -> None:
-        """Cancel controls; a device that fetched one in this very moment keeps it.
+        """Cancel controls, all or, where a device fetched one in this very moment, none.
 
         Raises:
-            ControlMoved: one did.
+            ControlMoved: itemised: one did.
         """
         steps = [Step(one.control.mrid, State.CANCELED, call.now_utc_ms, call.partner.id, why) for one in found]
-        done = {step.control for step in self.store.step_all(steps, REPLACEABLE)}
-        _check_states([one for one in self._again(found) if one.control.mrid not in done], {State.CANCELED})
+        if len(self.store.step_all(steps, REPLACEABLE)) < len(steps):
+            _refuse_moved([_moved(one) for one in self._again(found) if one.state not in REPLACEABLE])
+            raise ControlMoved("a command moved on and came back in this very moment; look, and ask again")
 
     def _again(self, found: Sequence[ControlOnFile]) -> list[ControlOnFile]:
         looked = (self.store.control(one.control.mrid) for one in found)
@@ -256,9 +262,17 @@ def told(one: ControlOnFile) -> Told:
 
 
 def _check_states(found: Sequence[ControlOnFile], expected: Collection[State]) -> None:
-    for one in found:
-        if one.state not in expected:
-            raise ControlMoved(f"{one.control.tracking_id} ({one.control.mrid}) is {one.state}")
+    _refuse_moved([_moved(one) for one in found if one.state not in expected])
+
+
+def _moved(one: ControlOnFile) -> Item:
+    reason = f"{one.control.tracking_id} ({one.control.mrid}) is {one.state}"
+    return Item(ControlMoved.code, reason, "Payload/EndDeviceControls/EndDeviceControl")
+
+
+def _refuse_moved(items: Sequence[Item]) -> None:
+    if items:
+        raise ControlMoved(f"nothing was changed: {items[0].reason}", items=items)
 
 
 def _states(names: Sequence[str]) -> frozenset[State]:

@@ -72,9 +72,9 @@ _STEPS = f"""
 """
 _VALUES = select(control.c.value).join(control_now, _same(control_now))
 # What nobody but the clock ends; what an IED may have is for the IED to say.
-_UNFETCHED = sorted(state.value for state in (State.PROPOSED, State.HELD, State.WAITING))
+UNFETCHED = frozenset((State.PROPOSED, State.HELD, State.WAITING))
 _DUE = select(_now.partition, _now.seq, _now.line).where(
-    _OPEN, _now.expires_utc_ms <= bindparam("now"), _now.state.in_(_UNFETCHED)
+    _OPEN, _now.expires_utc_ms <= bindparam("now"), _now.state.in_(bindparam("states", expanding=True))
 )
 
 
@@ -161,10 +161,10 @@ class Controls(Enrolments):
         """Return the controls that those entries asked for, in order of partition, seq, line."""
         return self._filed_at(f"{_FILED_AT} WHERE c.partition = w.k0 AND c.seq = w.k1 {_IN_ORDER}", positions)
 
-    def overdue(self, now_utc_ms: int) -> list[ControlOnFile]:
-        """Return some 500 of what no IED has fetched by its expiry and has no step yet that says so."""
+    def overdue(self, by_utc_ms: int, states: Collection[State] = UNFETCHED) -> list[ControlOnFile]:
+        """Return some 500 of what expired by a moment and is in one of those states: not fetched, unless given."""
         with self._look() as connection:
-            keys = [tuple(row) for row in connection.execute(_DUE.limit(_CHUNK), {"now": now_utc_ms})]
+            keys = [tuple(row) for row in connection.execute(_DUE.limit(_CHUNK), _due(by_utc_ms, states))]
         where = "WHERE c.partition = w.k0 AND c.seq = w.k1 AND c.line = w.k2"
         return self._filed_at(f"{_FILED_AT} {where} {_IN_ORDER}", keys)
 
@@ -223,15 +223,18 @@ class Controls(Enrolments):
             return bool(lives.append(connection, [step], expected, seen))
 
     def step_all(self, steps: Sequence[Step], expected: Collection[State]) -> list[Step]:
-        """Append those of several steps whose controls are in an expected state, in one transaction; return these.
+        """Append several steps, of one control each, in one transaction, if all controls are in an expected state.
 
-        For a group: all that are released wake their IEDs at once.
+        For a group: what is replaced or taken back is so for all of its IEDs, or for none.
+
+        Returns:
+            The steps; none when one of the controls was in another state.
 
         Raises:
             StoreUnavailable: none was appended.
         """
         with self._keep() as connection:
-            return lives.append(connection, steps, expected)
+            return lives.append(connection, steps, expected, whole=True)
 
     def fetch(
         self, asked: Sequence[tuple[str, int]], seal: Seal, now_utc_ms: int, lead_ms: int = LEAD_MS
@@ -266,10 +269,10 @@ class Controls(Enrolments):
         """
 
         def work(connection: Connection) -> list[Step]:
-            keys = connection.execute(_DUE, {"now": now_utc_ms}).all()
+            keys = connection.execute(_DUE, _due(now_utc_ms, UNFETCHED)).all()
             why = "no IED had fetched it when its time ran out"
             steps = [Step(Place(*key).mrid, State.EXPIRED, now_utc_ms, "bus", why) for key in keys]
-            return lives.append(connection, steps, {State.PROPOSED, State.HELD, State.WAITING})
+            return lives.append(connection, steps, UNFETCHED)
 
         return self._do(work)
 
@@ -280,6 +283,10 @@ class Controls(Enrolments):
     def _controls(self, query: Select[Any]) -> list[ControlOnFile]:
         with self._look() as connection:
             return _with_lives(connection, connection.execute(query).all())
+
+
+def _due(by_utc_ms: int, states: Collection[State]) -> dict[str, Any]:
+    return {"now": by_utc_ms, "states": sorted(state.value for state in states)}
 
 
 def _with_lives(connection: Connection, rows: Sequence[Any]) -> list[ControlOnFile]:

@@ -85,7 +85,12 @@ def begin(connection: Connection, insert_into: Insert, planned: Sequence[Planned
 
 
 def append(
-    connection: Connection, steps: Iterable[Step], expected: Collection[State] | None, seen: int | None = None
+    connection: Connection,
+    steps: Iterable[Step],
+    expected: Collection[State] | None,
+    seen: int | None = None,
+    *,
+    whole: bool = False,
 ) -> list[Step]:
     """Append those steps whose controls are in an expected state; return them, in the order of the controls' keys.
 
@@ -96,6 +101,7 @@ def append(
         steps: of one control in the order given.
         expected: states; None: those that the step may follow (`controls.FOLLOWS`).
         seen: how many steps a control must have; None: any number.
+        whole: all or, where one cannot be appended, none.
     """
     placed = [(Place(*place), step) for step in steps if (place := place_of(step.control)) is not None]
     placed.sort(key=lambda one: one[0])
@@ -107,6 +113,8 @@ def append(
         if state in {one.value for one in allowed} and seen in (None, count):
             done.append((place, step, count))
             found[place] = (step.state.value, count + 1)
+    if whole and len(done) < len(placed):
+        return []
     _write(connection, done)
     return [step for _, step, _ in done]
 

@@ -362,10 +362,14 @@ def test_of_many_that_step_one_control_one_wins(place, store, clock):
         assert [step.by for step in steps] == ["U1", f"p{[one[n] for one in won].index(True)}"]
 
 
-def test_a_group_is_released_in_one_transaction(store):
+def test_a_group_goes_on_in_one_transaction_or_not_at_all(store):
     ask(store, *(wanted(f"IED{n}", state=State.REFUSED if n == 2 else State.HELD) for n in range(4)))
     mark = store.waiting_mark()
     steps = [Step(f"0-0-{n}", State.WAITING, NOW, "anna") for n in (3, 2, 1, 0)]
+    assert store.step_all(steps, {State.HELD}) == []
+    assert [len(store.control(f"0-0-{n}").steps) for n in range(4)] == [1, 1, 1, 1]
+    assert store.waiting_mark() == mark
+    steps.pop(1)
     assert [one.control for one in store.step_all(steps, {State.HELD})] == ["0-0-0", "0-0-1", "0-0-3"]
     assert store.waiting_mark() != mark
     assert store.waiting([f"IED{n}" for n in range(5)]) == {"IED0": 1, "IED1": 1, "IED3": 1}

@@ -17,6 +17,7 @@ from gridpost.model import Entry, Rows
 from gridpost.partners import Grant, Partner
 
 TENANT = "north"
+ANSWER_S = 7200
 UTILITY = Partner("NORTH", "Northern Grid", Role.UTILITY, TENANT)
 OPERATOR = Partner("OPS", "Control room", Role.OPERATOR, TENANT)
 CUSTOMER = Partner("MILL", "The mill", Role.CUSTOMER, TENANT)
@@ -34,7 +35,7 @@ class Office:
         self.store = self.post.store
         for partner in (UTILITY, OPERATOR, CUSTOMER):
             self.store.add_partner(partner)
-        self.follower = Follower(self.store, "bus")
+        self.follower = Follower(self.store, "bus", ANSWER_S)
 
     def ied(self, serial: str, *channels):
         """Enrol an IED of the tenant; its one channel is of usage point ``UP-<serial>`` unless others are given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from control_office import CUSTOMER, OPERATOR, UTILITY
+from control_office import ANSWER_S, CUSTOMER, OPERATOR, UTILITY
 from gridpost.server.config import Commands
 from lxml import etree
 
@@ -156,8 +156,10 @@ def test_what_moves_on_while_the_bus_looks_is_not_told_as_expired(office, monkey
     moved = Step(made.control.mrid, state, office.post.now, "somebody")
     overdue = office.store.overdue
 
-    def late(now):
-        found = overdue(now)
+    def late(by, of):
+        found = overdue(by, of)
+        if State.WAITING not in of:
+            return found
         assert [one.state for one in found] == [State.WAITING]
         assert office.store.step(moved, {State.WAITING})
         return found
@@ -174,6 +176,39 @@ def test_what_an_ied_has_does_not_expire_by_the_bus(shed):
     office.post.now += 7_200_000
     office.follow()
     assert office.state(mrid) is State.FETCHED
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_what_an_ied_fetched_and_never_answered_is_unknown_at_last_and_its_issuer_is_told(shed, accepted):
+    office, signer, mrid = shed
+    if accepted:
+        push(office, "IED-1", signer, outcome("IED-1", mrid, 1, "accepted"))
+        office.follow()
+    office.post.now += 3_600_000 + 1000 * ANSWER_S - 1  # its end, then the margin, but for a millisecond
+    assert office.follow().steps == ()
+    office.post.now += 1
+    (step,) = office.follow().steps
+    assert (step.state, step.by) == (State.UNKNOWN, "bus")
+    mail = office.mails(UTILITY)[-1]
+    assert (mail.kind, mail.correlation_id) == ("step-unknown", "t-1")
+    assert "has not said what became of it by 7200 s after its end" in content(mail).events[0].reason
+    assert office.follow().steps == ()
+
+
+@pytest.mark.parametrize("value", ["done", "failed", "refused", "expired", "unknown"])
+def test_a_late_word_of_the_ied_still_moves_what_the_bus_gave_up_and_then_no_more(shed, value):
+    office, signer, mrid = shed
+    office.post.now += 3_600_000 + 1000 * ANSWER_S
+    office.follow()
+    push(office, "IED-1", signer, outcome("IED-1", mrid, 1, "accepted"), outcome("IED-1", mrid, 1, value, "late"))
+    (step,) = office.follow().steps
+    assert (step.state, step.by, step.detail) == (OUTCOMES[value], "IED-1", "late")
+    assert [mail.kind for mail in office.mails(UTILITY)] == ["step-unknown", f"outcome-{value}"]
+    # What the IED itself said last stands, `unknown` too.
+    push(office, "IED-1", signer, outcome("IED-1", mrid, 1, "done"))
+    if value != "expired":
+        assert office.follow().steps == ()
+        assert office.state(mrid) is OUTCOMES[value]
 
 
 def test_of_what_is_held_the_issuer_and_the_operators_of_its_tenant_are_told(office):
