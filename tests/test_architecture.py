@@ -16,7 +16,7 @@ ROOMS = ("gridpost", *RINGS)
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
     "__init__": 0, "conditions": 0, "controls": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
-    "tariff": 1, "tariff_check": 2,
+    "tariff": 1, "tariff_check": 2, "tariff_encoding": 2, "tariff_messages": 2,
     "canonical_json": 1, "zone_offsets": 1,
     "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "partners": 1,
@@ -27,6 +27,7 @@ FLOORS = {
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
     "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4, "bills": 4,
     "comparison": 4, "limits": 4, "rules": 4, "stands": 4,
+    "hourly": 4, "realtime": 4,
     "validation": 5, "estimation": 5, "editing": 5, "completeness": 5,
     "bill_document": 5, "evidence": 5, "testing": 5, "testing_store": 5,
     "proof": 6, "bill_work": 6,
@@ -72,6 +73,11 @@ SAME_FLOOR = {
     ("control_messages", "findings"),
     ("answers", "encoding"),
     ("answers", "envelope"),
+    ("tariff_encoding", "encoding"),
+    ("tariff_encoding", "tariff_check"),
+    ("tariff_messages", "envelope"),
+    ("tariff_messages", "tariff_check"),
+    ("tariff_messages", "tariff_encoding"),
     ("heads", "encoding"),
     ("heads", "envelope"),
     ("wssecurity", "ports"),
@@ -89,6 +95,13 @@ SAME_FLOOR = {
     ("comparison", "charges"),
     ("comparison", "determinants"),
     ("comparison", "series"),
+    ("hourly", "calendar"),
+    ("hourly", "charges"),
+    ("hourly", "determinants"),
+    ("hourly", "series"),
+    ("realtime", "calendar"),
+    ("realtime", "determinants"),
+    ("realtime", "series"),
 }
 # The standard library as far as it is pure; sockets, clocks, files, random and threads belong to a ring.
 PURE = {
