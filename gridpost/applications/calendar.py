@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .. import units
 
 DAY_S = 86_400
+_SHARE = Decimal("1e-12")  # a share has no end: its places, enough for any amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,21 @@ def cycle(year: int, month: int, zone: tzinfo, day: int = 1) -> Period:
     """
     after = (year + month // 12, month % 12 + 1)
     return Period(midnight(_clipped(year, month, day), zone), midnight(_clipped(*after, day), zone), zone)
+
+
+def cycles(from_utc: int, to_utc: int, zone: tzinfo, day: int = 1) -> tuple[Period, ...]:
+    """Return a stretch of time cut where billing cycles begin; each part with its share of its cycle, by the seconds."""
+    first = local_day(from_utc, zone)
+    found, year, month = [], first.year, first.month - 1
+    if not month:
+        year, month = year - 1, 12
+    while (whole := cycle(year, month, zone, day)).from_utc < to_utc:
+        begins, ends = max(whole.from_utc, from_utc), min(whole.to_utc, to_utc)
+        if begins < ends:
+            share = Decimal(ends - begins) / Decimal(whole.to_utc - whole.from_utc)
+            found.append(Period(begins, ends, zone, share.quantize(_SHARE) if share != 1 else share))
+        year, month = year + month // 12, month % 12 + 1
+    return tuple(found)
 
 
 def _clipped(year: int, month: int, day: int) -> date:

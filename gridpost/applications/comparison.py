@@ -92,7 +92,7 @@ def compare(present: Bid, bids: Sequence[Bid], usage: Usage, switching_cost: Dec
     if not bids or len(currencies) != 1:
         raise TariffRefused(f"bids are compared in one currency, not in {len(currencies)}; and there must be one")
     found = [determinants.measured(usage.readings, usage.channels, period) for period in usage.periods]
-    cases = [(_case(one, low=True), _case(one, low=False)) for one in found]
+    cases = [(case(one, low=True), case(one, low=False)) for one in found]
     uncertain = tuple(dict.fromkeys(hole for one in found for hole in (*one.missing, *one.estimated)))
     unknown = any(_unknowable(one) for one in found)
     costs = tuple(_cost(bid, cases, bool(uncertain), unknown) for bid in (present, *bids))
@@ -162,8 +162,8 @@ def _unknowable(found: Measured) -> bool:
     return any(len(_unsure(series)) == len(series.values) for series in found.by_measure.values())
 
 
-def _case(found: Measured, low: bool) -> Measured:
-    """The period with each unsure interval at what makes a bill low (or high); as it is when all is sure."""
+def case(found: Measured, low: bool) -> Measured:
+    """Return a period with each unsure interval at what makes a bill low (or high); as it is when all is sure."""
     filled = {
         measure: _filled(series, found.period, low != (measure == EXPORT))
         for measure, series in found.by_measure.items()

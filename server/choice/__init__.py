@@ -1,0 +1,1 @@
+"""What energy costs its user, and what to do about it: comparing suppliers, watching readings, reports, pictures."""
