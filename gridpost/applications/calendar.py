@@ -83,7 +83,7 @@ def cycle(year: int, month: int, zone: tzinfo, day: int = 1) -> Period:
 
 
 def cycles(from_utc: int, to_utc: int, zone: tzinfo, day: int = 1) -> tuple[Period, ...]:
-    """Return a stretch of time cut where billing cycles begin; each part with its share of its cycle, by the seconds."""
+    """Return a stretch of time cut where billing cycles begin, each part with its share of its cycle by the seconds."""
     first = local_day(from_utc, zone)
     found, year, month = [], first.year, first.month - 1
     if not month:

@@ -121,14 +121,14 @@ def _usage(picture: Picture) -> Iterator[Node]:
                       y=f"{_USE_TOP + _USE_HIGH - high:.1f}", width=f"{_PLOT / 24 - 2:.1f}", height=f"{high:.1f}",
                       fill="#b8c4cc")  # fmt: skip
     for hour in range(0, 25, 3):
-        yield _text(_x(hour), _USE_TOP + _USE_HIGH + 15, f"{hour:02d}:00", size=11, anchor="middle")
+        yield _text(_x(hour), _USE_TOP + _USE_HIGH + 15, f"{hour:02d}:00", size=11, text_anchor="middle")
 
 
 def _scale(top: int, high: int, least: float, most: float) -> Iterator[Node]:
     for part in range(5):
         value, y = least + (most - least) * part / 4, top + high * (4 - part) / 4
         yield element("line", x1=LEFT, x2=LEFT + _PLOT, y1=f"{y:.1f}", y2=f"{y:.1f}", stroke="#dddddd")
-        yield _text(LEFT - 8, y + 4, f"{value:.3g}", size=11, anchor="end")
+        yield _text(LEFT - 8, y + 4, f"{value:.3g}", size=11, text_anchor="end")
 
 
 # --- every hour ------------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def _map(picture: Picture) -> Iterator[Node]:
                       x=f"{LEFT + columns.index(column) * wide:.1f}", y=_MAP_TOP + hour * _ROW, width=f"{wide:.1f}",
                       height=_ROW, fill=_shade(saved / (most or 1.0)))  # fmt: skip
     for hour in range(0, 25, 6):
-        yield _text(LEFT - 8, _MAP_TOP + hour * _ROW + 4, f"{hour:02d}:00", size=11, anchor="end")
+        yield _text(LEFT - 8, _MAP_TOP + hour * _ROW + 4, f"{hour:02d}:00", size=11, text_anchor="end")
     for place in sorted({0, len(columns) // 2, len(columns) - 1}):
         told = date.fromordinal(columns[place]).isoformat()
         yield _text(LEFT + place * wide, _MAP_TOP + 24 * _ROW + 15, told, size=11)
@@ -206,5 +206,5 @@ def _x(hour: int) -> float:
     return LEFT + _PLOT * hour / 24
 
 
-def _text(x: float, y: float, text: str, *, size: int = 12, anchor: str | None = None, fill: str = "#222222") -> Node:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", font_size=size, text_anchor=anchor, fill=fill)
+def _text(x: float, y: float, text: str, size: int = 12, **more: object) -> Node:
+    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", font_size=size, **{"fill": "#222222", **more})
