@@ -161,6 +161,7 @@ def decode_header(element: Element, noun: str, verb: str) -> Header:
         timestamp_utc_ms=_header_time(texts.get(f"{_H}Timestamp", "")),
         source=_printable(texts, "Source", 128),
         message_id=_printable(texts, "MessageID", MAX_MESSAGE_ID),
+        correlation_id=texts.get(f"{_H}CorrelationID", "")[:128],
         sequence=_sequence(properties.get("sequence")),
         last_receipt=properties.get("lastReceipt", "")[:128],
         properties=tuple(pair for pair in stated if pair[0] not in _READ),

@@ -162,7 +162,7 @@ class Header:
         timestamp_utc_ms: when the Body was made.
         source: the sender's id.
         message_id: <= 64 printable ASCII characters.
-        correlation_id: the id answered; empty in a request.
+        correlation_id: the id answered; empty in what answers nothing.
         sequence: per IED, rising; None for foreign senders.
         last_receipt: ``partition:seq:root`` of the newest receipt the device holds; empty when none.
         properties: (name, value) of every other Property, such as ``position``.

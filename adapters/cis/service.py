@@ -110,11 +110,12 @@ def translated(content: bytes, version: Version, *, switches: bool = True) -> It
     """
     message = messages.decode(parse(content, Limits().raised(len(content))))
     if isinstance(message, CreatedMeterReadings):
-        readings = message.readings
+        readings, header = message.readings, message.header
+        transaction = header.correlation_id or header.message_id  # of an answer the one that was asked with
         if readings.blocks:
-            yield interval_data(Readings(readings.blocks), version, message.header.message_id)
+            yield interval_data(Readings(readings.blocks), version, transaction)
         if readings.registers:
-            yield reading_changed(readings.registers, version, message.header.message_id)
+            yield reading_changed(readings.registers, version, transaction)
     elif isinstance(message, CreatedEndDeviceEvents):
         yield from _of_events(message.events, version, switches)
     else:

@@ -30,7 +30,7 @@ from gridpost.requests import Mail
 
 from ..store import ControlOnFile, SqlStore, StoredEvent
 from ..store.controls import UNFETCHED
-from . import feeding, telling
+from . import answering, feeding, telling
 from .feeding import Granted, Rows
 
 NAME, BUS = "controls", "bus"
@@ -186,6 +186,7 @@ class Follower:
         entry = f"{told.position.partition}:{told.position.seq}"
         meter = meter_of(self._store, told.sender, step.at_utc_ms)
         found.mails.append(telling.outcome_mail(known.control, step, self._bus_id, entry, meter))
+        found.mails.extend(answering.answers(self._store, known, step, self._bus_id))
         controls[mrid] = known._replace(steps=(*known.steps, step))
 
     # --- what the bus itself has to tell ---
