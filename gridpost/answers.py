@@ -26,6 +26,7 @@ _MESSAGE_SPACES = {
     "MeterConfig": ns.METER_CONFIG_MESSAGE,
     "Mailbox": ns.MAILBOX,
     "EncryptedReadings": ns.ENCRYPTED_READINGS,
+    "Documents": ns.DOCUMENT,
 }
 _RESPONSES = {ns.q(space, f"{noun}ResponseMessage") for noun, space in _MESSAGE_SPACES.items()}
 _FAULT_MESSAGES = {ns.q(space, f"{noun}FaultMessage") for noun, space in _MESSAGE_SPACES.items()}

@@ -16,9 +16,11 @@ from typing import NamedTuple, Protocol
 
 from . import answers, exchange, leaf, merkle, messages, schemas
 from .controls import Control, Wanted
+from .document_messages import CreatedDocuments
+from .documents import OURS, OWN
 from .envelope import Element, canonical
 from .errors import AnswerUntrusted, Item, PeerFault
-from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from .leaf import BlockRow, ControlRow, DocumentRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     ChannelKey,
     CreatedEndDeviceEvents,
@@ -189,8 +191,14 @@ class _Examination:
         return message
 
     def _vouched(self) -> str:
-        """Who sent what no certificate names a sender of: at the office's door the bus itself says so, in the leaf."""
-        return self._kept.parts.sender if self._kept.rows.header.transport.startswith(OFFICE) else ""
+        """Who sent what no certificate names a sender of.
+
+        At the office's door the bus itself says so, in the leaf; and what is its own it has sealed itself.
+        """
+        transport = self._kept.rows.header.transport
+        if transport == OWN:
+            return OURS
+        return self._kept.parts.sender if transport.startswith(OFFICE) else ""
 
     def rows(self, message: Message, channels: Mapping[int, ChannelKey] | None) -> None:
         """Each row must stand in the message, with its digits, qualities and channel."""
@@ -200,6 +208,7 @@ class _Examination:
         judged += [("register_reading", one.line, said.wrong_in_register(one)) for one in rows.registers]
         judged += [("event", event.line, said.wrong_in_event(event)) for event in rows.events]
         judged += [("control", one.line, said.wrong_in_control(one)) for one in rows.controls]
+        judged += [("document", one.line, said.wrong_in_document(one)) for one in rows.documents]
         for table, line, reason in judged:
             if reason:
                 self._add_row(table, line, reason)
@@ -208,11 +217,13 @@ class _Examination:
         """A row too few or too many, even where nothing else is left to tell."""
         rows = self._kept.rows
         held = sum(row.values.count(",") + 1 for row in rows.blocks)
-        held += len(rows.registers) + len(rows.events) + len(rows.controls)
+        held += len(rows.registers) + len(rows.events) + len(rows.controls) + len(rows.documents)
         counted = receipt.counts.stored + receipt.counts.conflicting
         if held != counted:
             self._add(
-                "rows-changed", f"{held} values, events and controls are on file, its receipt counts {counted}", "rows"
+                "rows-changed",
+                f"{held} values, events, controls and documents are on file, its receipt counts {counted}",
+                "rows",
             )
 
     def leaf_hash(self) -> bytes | None:
@@ -318,6 +329,13 @@ class _Said:
         if wanted and one.issuer == message.header.source:
             return ""
         return f"control {one.tracking_id} ({one.action}) for {one.target} is not what the message says"
+
+    def wrong_in_document(self, row: DocumentRow) -> str:
+        """Return why a document cannot come from the message; empty when it can."""
+        said = self._message.documents if isinstance(self._message, CreatedDocuments) else ()
+        if any(document == row[1:] for document in said):
+            return ""
+        return f"{row.kind} {row.id} of {row.owner} is not what the message says"
 
     def _is(self, channel_id: int, said: ChannelKey) -> bool:
         """A message may leave out a stream name that the channel has."""

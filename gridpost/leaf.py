@@ -20,13 +20,15 @@ time, line; there is always one of kind entry::
 
     {"kind":"block","channel":1,"time":1772323200,"line":0,"interval_s":900,"values":[12.500,13],"qualities":null,"outcome":"stored"}
     {"kind":"control","line":0,"issuer":"U1","role":"utility","tracking_id":"s-7","action":"shed","target":"IED1","output":"load1","value":"","unit":"","not_before":0,"expires":1772409600000,"need_by":0,"priority":1,"reason":"","group":"","data":[],"state":"waiting"}
+    {"kind":"document","line":0,"type":"tariff","id":"T1","owner":"S1","subject":"","from":1772323200,"to":null,"content":"<Tariff ..."}
     {"kind":"entry","noun":"MeterReadings","transport":"http","created":1772323202250,"sequence":17,"last_receipt":""}
     {"kind":"event","time":1772323200000,"line":0,"mrid":"","event_type":"3.26.0.85","asset":"M1","reason":"","severity":"","details":{}}
     {"kind":"register","channel":1,"time":1772323200,"line":0,"reading_type":"0.0.0.1...","value":1234.5,"qualities":null,"outcome":"stored"}
 
 `time` is the first interval's end or the register's moment in UTC seconds, the event's moment in UTC milliseconds.
 `not_before`, `expires`, `need_by` are UTC milliseconds, 0 when not stated; `data` is a list of [name, value], `state` how
-the control began. `created` is the Created of the message's Timestamp in UTC milliseconds, `sequence` null for a sender without one.
+the control began. `from` and `to` of a document are UTC seconds, `to` null when it has no end; `content` is its text as
+given. `created` is the Created of the message's Timestamp in UTC milliseconds, `sequence` null for a sender without one.
 `line` numbers the rows of one kind in an entry from 0, in the order the writer judged them. `qualities` is null when
 all are valid, else a list with null or a list of [code, detail] for each value.
 """  # noqa: E501 - the lines are shown as they are hashed
@@ -40,6 +42,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from .controls import Control, NewControl
+from .documents import Document
 from .model import EndDeviceEvent, Position, Qualities, Quality
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -118,6 +121,19 @@ class ControlRow(NamedTuple):
     state: str
 
 
+class DocumentRow(NamedTuple):
+    """A row of a document: its line, and the columns of `documents.Document`."""
+
+    line: int
+    kind: str
+    id: str
+    owner: str
+    subject: str
+    from_utc: int
+    to_utc: int | None
+    content: str
+
+
 class LeafParts(NamedTuple):
     """Everything a leaf commits to."""
 
@@ -149,6 +165,10 @@ CONTROL_KEYS = tuple(
 )
 
 
+# Key in a document's line, in the order of its columns; ``kind`` is the row's own.
+DOCUMENT_KEYS = ("line", "type", "id", "owner", "subject", "from", "to", "content")
+
+
 class EntryRows(NamedTuple):
     """Everything a leaf's rows_sha256 covers, in any order."""
 
@@ -157,12 +177,14 @@ class EntryRows(NamedTuple):
     events: Sequence[EventRow] = ()
     registers: Sequence[RegisterRow] = ()
     controls: Sequence[ControlRow] = ()
+    documents: Sequence[DocumentRow] = ()
 
 
 def rows_lines(rows: EntryRows) -> list[str]:
     """Return the rows as sorted JSON lines, each with its LF."""
     lines = [_block_line(row) for row in sorted(rows.blocks, key=_block_place)]
     lines += [_control_line(row) for row in sorted(rows.controls, key=lambda r: r.line)]
+    lines += [_document_line(row) for row in sorted(rows.documents, key=lambda r: r.line)]
     lines.append(_header_line(rows.header))
     lines += [_event_line(row) for row in sorted(rows.events, key=lambda r: (r.created_utc_ms, r.line))]
     lines += [_register_line(row) for row in sorted(rows.registers, key=lambda r: (r.channel_id, r.time_utc, r.line))]
@@ -214,6 +236,11 @@ def control_row(line: int, new: NewControl) -> ControlRow:
     return ControlRow._make((line, *new.control[1:_DATA], new.group, data, new.state.value))
 
 
+def document_row(line: int, document: Document) -> DocumentRow:
+    """Return a document as its row."""
+    return DocumentRow(line, *document)
+
+
 def parse_control(row: ControlRow, mrid: str, counter: int = 0) -> Control:
     """Return the control that a row is, under the bus's mRID of it.
 
@@ -257,6 +284,11 @@ def _control_line(row: ControlRow) -> str:
     return (
         f'{{"kind":"control",{_ENCODE.encode(before)[1:-1]},"data":{row.data},"state":{_ENCODE.encode(row.state)}}}\n'
     )
+
+
+def _document_line(row: DocumentRow) -> str:
+    columns = dict(zip(DOCUMENT_KEYS, row, strict=True))
+    return f'{{"kind":"document",{_ENCODE.encode(columns)[1:-1]}}}\n'
 
 
 def _event_line(row: EventRow) -> str:

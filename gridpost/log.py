@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from . import leaf, merkle, units, versions
 from .controls import NewControl
-from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from .leaf import BlockRow, ControlRow, DocumentRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     Block,
     Channel,
@@ -71,6 +71,7 @@ class Planned(NamedTuple):
         registers: likewise, with `register_rows`.
         events: its event rows.
         controls: its control rows, and `begun` the same as given, with their first steps.
+        documents: its document rows.
         counts: what became of its readings.
         receipt: as made.
     """
@@ -90,6 +91,7 @@ class Planned(NamedTuple):
     receipt: bytes
     controls: tuple[ControlRow, ...] = ()
     begun: tuple[NewControl, ...] = ()
+    documents: tuple[DocumentRow, ...] = ()
 
 
 class _Judged(NamedTuple):
@@ -117,6 +119,7 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
     registers = tuple(_register_row(line, one) for line, one in enumerate(judged.registers))
     events = tuple(leaf.event_row(line, event) for line, event in enumerate(rows.events))
     controls = tuple(leaf.control_row(line, control) for line, control in enumerate(rows.controls))
+    documents = tuple(leaf.document_row(line, document) for line, document in enumerate(rows.documents))
     recorded_at = max(now_utc_ms, head.recorded_at_utc_ms)
     parts = LeafParts(
         head.position,
@@ -125,7 +128,7 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
         entry.message_id,
         entry.content_digest,
         sha256(entry.evidence).digest(),
-        leaf.rows_digest(EntryRows(_header_row(entry), blocks, events, registers, controls)),
+        leaf.rows_digest(EntryRows(_header_row(entry), blocks, events, registers, controls, documents)),
     )
     leaf_hash = merkle.leaf_hash(leaf.encode_leaf(parts))
     frontier, nodes = merkle.append(head.frontier, leaf_hash)
@@ -146,11 +149,12 @@ def plan(head: Head, now_utc_ms: int, new: tuple[Entry, Rows, MakeReceipt], on_f
         receipt,
         controls,
         rows.controls,
+        documents,
     )
 
 
 def _judge(rows: Rows, on_file: OnFile) -> _Judged:
-    stored, known, conflicting = len(rows.events) + len(rows.controls), 0, 0
+    stored, known, conflicting = len(rows.events) + len(rows.controls) + len(rows.documents), 0, 0
     runs: list[Run] = []
     for block in rows.blocks:
         earlier = [run for run in runs if run.channel_id == block.channel_id]

@@ -21,6 +21,7 @@ from lxml import etree
 
 from . import (
     control_messages,
+    document_messages,
     encrypted_readings,
     meter_config_messages,
     ns,
@@ -90,6 +91,7 @@ class Kind(NamedTuple):
 _ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
     CreatedMeterReadings: encode_push,
     CreatedEndDeviceEvents: encode_push,
+    document_messages.CreatedDocuments: document_messages.encode,
     **control_messages.ENCODERS,
     **office_messages.ENCODERS,
     **meter_config_messages.ENCODERS,
@@ -348,6 +350,7 @@ MESSAGES: Mapping[str, Kind] = {
     ns.q(ns.ENCRYPTED_READINGS, "CreatedEncryptedReadings"): Kind(
         "EncryptedReadings", "created", encrypted_readings.decode
     ),
+    document_messages.NAME: Kind(document_messages.NOUN, document_messages.VERB, document_messages.decode),
     **{name: Kind(*line, whole=True) for name, line in _REQUESTS.items()},
 }
 

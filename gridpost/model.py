@@ -23,6 +23,7 @@ from .codes import is_edited as is_edited
 from .codes import is_estimated as is_estimated
 from .conditions import Conditions
 from .controls import NewControl
+from .documents import Document
 
 
 class ChannelKey(NamedTuple):
@@ -227,7 +228,7 @@ DataVersion = Mapping[int, int]  # partition -> greatest seq that counts
 
 
 class Counts(NamedTuple):
-    """What became of a message's interval values, gaps, register readings, events and controls."""
+    """What became of a message's interval values, gaps, register readings, events, controls and documents."""
 
     stored: int
     known: int
@@ -332,9 +333,10 @@ class Register(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What an entry adds to the store of readings, events and controls."""
+    """What an entry adds to the store of readings, events, controls and documents."""
 
     blocks: tuple[Block, ...] = ()
     registers: tuple[Register, ...] = ()
     events: tuple[EndDeviceEvent, ...] = ()
     controls: tuple[NewControl, ...] = ()
+    documents: tuple[Document, ...] = ()

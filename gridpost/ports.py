@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from .documents import Document
 from .errors import Item
 from .model import (
     Channel,
@@ -81,6 +82,14 @@ class StoredBlock(NamedTuple):
     values: tuple[str | None, ...]
     qualities: tuple[tuple[tuple[str, str], ...], ...]
     outcome: str
+
+
+class StoredDocument(NamedTuple):
+    """A version of a document, the entry that brought it, and when that was recorded."""
+
+    position: Position
+    recorded_at_utc_ms: int
+    document: Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,38 @@ class Store(Protocol):
 
     def readings(self, channel_id: int, from_utc: int, to_utc: int, at: DataVersion | None = None) -> CurrentReadings:
         """Return the current versions with from_utc < interval end <= to_utc, as known at `at` (now when None)."""
+
+    def documents(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        subject: str | None = None,
+        id: str | None = None,
+        at: DataVersion | None = None,
+    ) -> Sequence[StoredDocument]:
+        """Return the documents of a kind in force, in order of (recorded_at, partition, seq, line).
+
+        In force is the last version of each (kind, owner, id) in that order.
+
+        Args:
+            kind: of documents.KINDS.
+            owner: only this partner's.
+            subject: only those about this usage point or contract.
+            id: only those of this id.
+            at: as known at this data version; None: now.
+        """
+
+    def document_versions(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        subject: str | None = None,
+        id: str | None = None,
+        at: DataVersion | None = None,
+    ) -> Sequence[StoredDocument]:
+        """Return every version of those documents, in the same order."""
 
     def cursor(self, reader: str) -> tuple[DataVersion, Mapping[str, object]]:
         """Return a reader's place and its own small state; ({}, {}) at first."""

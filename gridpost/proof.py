@@ -22,7 +22,7 @@ from . import heads, leaf, merkle
 from .errors import AnswerUntrusted, FileInvalid, Item, PeerFault
 from .evidence import Authority, Exhibit, examine, name, open_receipt
 from .heads import TreeHead
-from .leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from .leaf import BlockRow, ControlRow, DocumentRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import Position, Receipt
 
 VERSION = 1
@@ -134,6 +134,7 @@ def _rows(lines: Sequence[str]) -> EntryRows:
         [_event(one) for one in parsed if one["kind"] == "event"],
         [_register(one) for one in parsed if one["kind"] == "register"],
         [_control(one) for one in parsed if one["kind"] == "control"],
+        [_document(one) for one in parsed if one["kind"] == "document"],
     )
 
 
@@ -165,6 +166,13 @@ def _event(row: Mapping[str, Any]) -> EventRow:
 def _register(row: Mapping[str, Any]) -> RegisterRow:
     numbers = (int(row["line"]), int(row["channel"]), row["reading_type"], int(row["time"]))
     return RegisterRow(*numbers, row["value"], _text(row["qualities"]), row["outcome"])
+
+
+def _document(row: Mapping[str, Any]) -> DocumentRow:
+    columns = dict(zip(DocumentRow._fields, (row[key] for key in leaf.DOCUMENT_KEYS), strict=True))
+    ends = columns["to_utc"]
+    whole = {"line": int(columns["line"]), "from_utc": int(columns["from_utc"])}
+    return DocumentRow(**columns | whole | {"to_utc": None if ends is None else int(ends)})
 
 
 def _control(row: Mapping[str, Any]) -> ControlRow:

@@ -14,10 +14,20 @@ from hashlib import sha256
 from typing import TypeVar
 
 from . import log, merkle
+from .documents import Document
 from .errors import AlreadyExists, GridpostError, Internal, MessageIdReused, NotFound
 from .log import FiledRegister, FiledRun, Head, OnFile, Planned
 from .model import Channel, DataVersion, Enrolment, Entry, Position, Rows
-from .ports import Clock, CurrentReadings, EntryHeader, MakeReceipt, OutboxItem, StoredBlock, StoredReceipt
+from .ports import (
+    Clock,
+    CurrentReadings,
+    EntryHeader,
+    MakeReceipt,
+    OutboxItem,
+    StoredBlock,
+    StoredDocument,
+    StoredReceipt,
+)
 
 _T = TypeVar("_T")
 
@@ -123,6 +133,39 @@ class MemoryStore:
             if judged.register.channel_id == channel_id
         ]
         return log.current_readings(channel, (from_utc, to_utc), log.Filed(runs, registers))
+
+    def documents(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        subject: str | None = None,
+        id: str | None = None,
+        at: DataVersion | None = None,
+    ) -> Sequence[StoredDocument]:
+        """See `ports.Store`."""
+        found = self.document_versions(kind, owner=owner, subject=subject, id=id, at=at)
+        newest = {one.document[:3]: one for one in found}
+        return [one for one in found if newest[one.document[:3]] is one]
+
+    def document_versions(
+        self,
+        kind: str,
+        *,
+        owner: str | None = None,
+        subject: str | None = None,
+        id: str | None = None,
+        at: DataVersion | None = None,
+    ) -> Sequence[StoredDocument]:
+        """See `ports.Store`."""
+        last = (self.version() if at is None else at).get(0, -1)
+        wanted = {"kind": kind, "owner": owner, "subject": subject, "id": id}
+        return [
+            StoredDocument(one.position, one.parts.recorded_at_utc_ms, Document._make(row[1:]))
+            for one in self.entries_planned[: last + 1]
+            for row in one.documents
+            if all(value in (None, getattr(row, name)) for name, value in wanted.items())
+        ]
 
     def cursor(self, reader: str) -> tuple[DataVersion, Mapping[str, object]]:
         """See `ports.Store`."""

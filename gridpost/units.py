@@ -178,3 +178,12 @@ def seconds_of(moment: datetime) -> int:
     """Return the UTC seconds of an aware datetime; a fraction is cut."""
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return delta.days * 86400 + delta.seconds
+
+
+def uuid7(utc_ms: int, random: bytes) -> str:
+    """Return a UUIDv7 (RFC 9562 section 5.7) of a moment and 10 random octets."""
+    octets = bytearray(utc_ms.to_bytes(6) + random)
+    octets[6] = octets[6] & 0x0F | 0x70
+    octets[8] = octets[8] & 0x3F | 0x80
+    digits = octets.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

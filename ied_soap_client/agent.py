@@ -29,7 +29,7 @@ from .identity import parties
 from .maps import MappedMeter
 from .measuring import Measuring, meters
 from .pulses import CountedLines
-from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s, uuid7
+from .push import CLOCK_LIMIT_MS, Drained, Impure, Pusher, backoff_s
 from .spool import Batch, Spool
 from .timekeeping import Offset
 from .transport import Transport
@@ -42,7 +42,7 @@ Say = Callable[..., None]
 
 def new_id(machine: Machine = _THIS_MACHINE) -> str:
     """Return a fresh UUIDv7."""
-    return uuid7(machine.wall_ms(), machine.entropy(10))
+    return units.uuid7(machine.wall_ms(), machine.entropy(10))
 
 
 class Agent:

@@ -247,15 +247,6 @@ def signature_digest(sealed: bytes) -> bytes:
     return hashlib.sha256(base64.b64decode(found[1])).digest()
 
 
-def uuid7(utc_ms: int, random: bytes) -> str:
-    """Return a UUIDv7 (RFC 9562 section 5.7) of a moment and 10 random octets."""
-    octets = bytearray(utc_ms.to_bytes(6) + random)
-    octets[6] = octets[6] & 0x0F | 0x70
-    octets[8] = octets[8] & 0x3F | 0x80
-    digits = octets.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
 def backoff_s(failures: int, first_s: int, most_s: int, random: float) -> float:
     """Return a wait with full jitter: anything up to first x 2^(failures-1), capped; `random` is in 0..1."""
     return random * min(most_s, first_s << min(failures - 1, 20))

@@ -7,7 +7,6 @@ flight, let the readers finish their step, then close the store.
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -44,10 +43,14 @@ from .installed import adapter, entry_point
 from .metrics import LOOKED_S, Metrics, Sources
 from .office.mailbox import forget_old
 from .office.pushing import PUSH_S, Pushes, calling
+from .open_files import check_open_files
+from .own import Bench
 from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
+from .tasks import LOOK_S as TASKS_S
+from .tasks import follow as do_tasks
 from .tls import Https, renewed
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
@@ -138,6 +141,7 @@ class Bus:
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
         known = (config.bus.id, parts.signer, parts.store, parts.clock, zone_of)
         post = Post(*known, limits, config.trust.stale_crl, parts.rsa)
+        self._bench = Bench(parts.store, parts.signer, config.bus.id, parts.clock, zone_of, config)
         self._controls = ControlRoom(post, config.commands, parts.store, reactor)
         worker = ReactorWorker(reactor, self._pool, self._may_send)
         self._reception = Reception(post, parts.audit, worker, self._controls.desk)
@@ -168,7 +172,7 @@ class Bus:
         Raises:
             ConfigInvalid: an address cannot be bound, or the process may not open enough files.
         """
-        _check_open_files(self._parts.config.listen.connections)
+        check_open_files(self._parts.config.listen.connections)
         self._pool.start()
         self._readers_pool.start()
         self._controls.begin()
@@ -189,6 +193,8 @@ class Bus:
         follow = partial(self._controls.follow, self._aside.run, self._parts.audit, self._reception.alarms)
         self._every(LOOK_S, self._controls.desk.look)
         self._every(FOLLOW_S, lambda: self._reading("controls", follow))
+        tasks = partial(do_tasks, self._bench, self._aside.run, self._parts.audit)
+        self._every(TASKS_S, lambda: self._reading("tasks", tasks))
         push = partial(self._pushes.carry, self._aside.run, self._parts.audit)
         self._every(PUSH_S, lambda: self._reading("push", push))
         days = self._parts.config.office.mail_days
@@ -380,15 +386,3 @@ class Bus:
                 audit.event("dead-letter", reader=deliveries.name, name=sent.name, reason=sent.reason)
             else:
                 audit.event("file-delivered", name=sent.name, place=sent.place)
-
-
-def _check_open_files(connections: int) -> None:
-    """Raise the soft limit on open files as far as needed and allowed."""
-    needed = connections + 200
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= needed or soft == resource.RLIM_INFINITY:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise ConfigInvalid(f"{connections} connections need {needed} open files and only {hard} are allowed: "
-                            "raise LimitNOFILE or lower listen.connections")  # fmt: skip
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gridpost import merkle
 from gridpost.errors import Item, StoreUnavailable
 from gridpost.evidence import Authority, Examined, Exhibit, examine, name
-from gridpost.leaf import BlockRow, ControlRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
+from gridpost.leaf import BlockRow, ControlRow, DocumentRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from gridpost.model import ChannelKey, Position, Receipt
 from gridpost.versions import CONFLICT, GAP, STORED
 
@@ -273,7 +273,7 @@ def read_exhibit(one: EntryOnFile) -> tuple[Exhibit | None, list[Item]]:
         for column in mistyped("entry", one.columns)
     ]
     by_table = {"interval_block": one.blocks, "register_reading": one.registers, "event": one.events}
-    for table, rows in (by_table | {"control": one.controls}).items():
+    for table, rows in (by_table | {"control": one.controls, "document": one.documents}).items():
         for row in rows:
             wrong = ", ".join(mistyped(table, row))
             if wrong:
@@ -304,6 +304,7 @@ def _rows(one: EntryOnFile) -> EntryRows:
         [EventRow(*_behind_key(row)) for row in one.events],
         [RegisterRow(*_behind_key(row)) for row in one.registers],
         [ControlRow(*_behind_key(row)) for row in one.controls],
+        [DocumentRow(*_behind_key(row)) for row in one.documents],
     )
 
 

@@ -25,18 +25,18 @@ from gridpost.errors import (
     OurFault,
     PeerFault,
     SignatureInvalid,
-    SignerUnavailable,
     UnknownOperation,
 )
 from gridpost.exchange import Authentic, Sealed
-from gridpost.model import Counts, Enrolment, Entry, Opened, Position, Receipt
-from gridpost.ports import Clock, Signer, Store, ZoneOf
+from gridpost.model import Enrolment, Entry, Opened, Receipt
+from gridpost.ports import Clock, MakeReceipt, Signer, Store, ZoneOf
 from gridpost.requests import GetEndDeviceControls
 
 from .admission import Admission
 from .alarms import ALARMING, LATE, Alarms, Watch, forget_first
 from .audit import Audit
 from .identity import answering
+from .receipts import Recorded, receipt_maker, seal_answer
 
 T = TypeVar("T")
 _DEFAULT_NOUN = "MeterReadings"
@@ -247,28 +247,18 @@ class Reception:
     def _note(self, code: str, /, **values: str | int | None) -> None:
         self._audit.event("note", code=code, **values)
 
-    def _receipt_maker(
-        self, opened: Opened, certificate: bytes, made: list[bytes]
-    ) -> Callable[[Position, bytes, int, Counts], bytes]:
-        """Called by the writer, in its thread and inside its transaction; what it returned stands in `made`."""
+    def _receipt_maker(self, opened: Opened, certificate: bytes, made: list[bytes]) -> MakeReceipt:
+        """What it returned stands in `made`."""
         noun, post = opened.message.header.noun, self._post
         signer = post.signer_for(certificate)
 
-        def make_receipt(position: Position, root_before: bytes, recorded_at_utc_ms: int, counts: Counts) -> bytes:
-            receipt = Receipt(
-                message_id=opened.message.header.message_id,
-                sender=opened.sender,
-                content_digest=opened.content_digest,
-                references=opened.references,
-                recorded_at_utc_ms=recorded_at_utc_ms,
-                position=position,
-                root_before=root_before,
-                counts=counts,
-            )
-            made.append(seal_answer(signer, answers.encode_receipt(receipt, noun, post.bus_id), recorded_at_utc_ms))
+        def answer(receipt: Receipt) -> bytes:
+            body = answers.encode_receipt(receipt, noun, post.bus_id)
+            made.append(seal_answer(signer, body, receipt.recorded_at_utc_ms))
             return made[-1]
 
-        return make_receipt
+        named = (opened.message.header.message_id, opened.sender, opened.content_digest, opened.references)
+        return receipt_maker(Recorded(*named), answer)
 
     def _refuse(self, error: PeerFault, envelope: Sealed, authentic: Authentic, arrival: Arrival, now: int) -> Reply:
         refusal = exchange.refusal(error, authentic, now)
@@ -290,19 +280,6 @@ class Reception:
             self._failed_utc_ms = self._post.clock()
         self._audit.refused(error.code, arrival.peer, error.detail, size=len(raw))
         return Reply(error.http_status, answers.encode_fault(error))
-
-
-def seal_answer(signer: Signer, body: bytes, now_utc_ms: int) -> bytes:
-    """Seal an answer; a certificate that devices would not believe now counts as no signer (decision 6).
-
-    A receipt sealed with it would stand for ever and be refused for ever.
-
-    Raises:
-        SignerUnavailable: the certificate is not valid now, or the key cannot be used.
-    """
-    if not exchange.valid_at(signer.certificate, now_utc_ms):
-        raise SignerUnavailable(detail="the bus's own certificate is not valid now")
-    return exchange.seal(body, signer, now_utc_ms)
 
 
 def _entry(opened: Opened, arrival: Arrival) -> Entry:

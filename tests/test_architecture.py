@@ -15,14 +15,15 @@ ROOMS = ("gridpost", *RINGS)
 
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
-    "__init__": 0, "conditions": 0, "controls": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
+    "__init__": 0, "conditions": 0, "controls": 0, "documents": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
     "tariff": 1, "tariff_check": 2, "tariff_encoding": 2, "tariff_messages": 2,
     "canonical_json": 1, "zone_offsets": 1,
     "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,
     "partners": 1,
     "envelope": 2, "encoding": 2, "messages": 2, "answers": 2, "heads": 2, "enrolment": 2, "leaf": 2, "versions": 2,
     "encryption": 2, "encrypted_readings": 2,
-    "findings": 2, "asking": 2, "control_messages": 2, "office_messages": 2, "meter_config_messages": 2,
+    "findings": 2, "asking": 2, "control_messages": 2, "document_messages": 2,
+    "office_messages": 2, "meter_config_messages": 2,
     "wssecurity": 3, "ports": 3, "parts": 3, "unsigned": 3,
     "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
     "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4, "bills": 4,
@@ -54,6 +55,10 @@ SAME_FLOOR = {
     ("asking", "encoding"),
     ("asking", "envelope"),
     ("asking", "findings"),
+    ("document_messages", "encoding"),
+    ("document_messages", "envelope"),
+    ("document_messages", "findings"),
+    ("messages", "document_messages"),
     ("messages", "meter_config_messages"),
     ("messages", "office_messages"),
     ("office_messages", "answers"),

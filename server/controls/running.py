@@ -13,7 +13,8 @@ from typing import Any
 from ..alarms import Alarms
 from ..audit import Audit
 from ..config import Commands
-from ..reception import Post, seal_answer
+from ..receipts import seal_answer
+from ..reception import Post
 from ..store import SqlStore
 from .desk import LOOK_S as LOOK_S
 from .desk import Desk

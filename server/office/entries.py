@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gridpost.errors import MessageIdReused
-from gridpost.model import Counts, Position, Receipt, Rows
+from gridpost.model import Receipt, Rows
 from gridpost.ports import Signer, Store
 
 from ..identity import answering
-from ..reception import Worker, seal_answer
+from ..receipts import Recorded, receipt_maker, seal_answer
+from ..reception import Worker
 from ..soap import Answer
 from .call import Call
 
@@ -63,19 +64,11 @@ class Entries:
             MessageIdReused, SignerUnavailable, StoreUnavailable: see `ports.Store`.
         """
 
-        def make_receipt(position: Position, root_before: bytes, recorded_at_utc_ms: int, counts: Counts) -> bytes:
-            receipt = Receipt(
-                message_id=call.header.message_id,
-                sender=call.partner.id,
-                content_digest=call.content_digest,
-                references=call.references,
-                recorded_at_utc_ms=recorded_at_utc_ms,
-                position=position,
-                root_before=root_before,
-                counts=counts,
-            )
-            return self.seal(encode(receipt), recorded_at_utc_ms, call.caller.certificate)
+        def answer(receipt: Receipt) -> bytes:
+            return self.seal(encode(receipt), receipt.recorded_at_utc_ms, call.caller.certificate)
 
+        of = Recorded(call.header.message_id, call.partner.id, call.content_digest, call.references)
+        make_receipt = receipt_maker(of, answer)
         return answer_of(await self.worker.recorded(lambda: self.store.record(call.entry(), rows, make_receipt)))
 
     def seal(self, body: bytes, now_utc_ms: int, certificate: bytes) -> bytes:

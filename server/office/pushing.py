@@ -20,7 +20,7 @@ from gridpost.ports import Clock, Delivery, Signer
 from gridpost.requests import Mail
 
 from ..audit import Audit
-from ..reception import seal_answer
+from ..receipts import seal_answer
 from ..store import DeadLetter, SqlStore
 from ..store.mailbox import PUSH_READER as READER
 

@@ -31,6 +31,7 @@ from . import missing, outbox, schema
 from .archive import Archive
 from .configs import Configs
 from .controls import ControlOnFile, Controls
+from .documents import Documents
 from .engine import Dialect, Hold, Place, connect, told
 from .enrolments import CertificateStatus, Enrolments, IedStatus
 from .entry_rows import EntryRows, StoredEvent, StoredRegister, page_of
@@ -41,6 +42,7 @@ from .outbox import DeadLetter, ReaderStatus, Status, Tallies
 from .partners import PartnerKey, Partners
 from .reading import Reading
 from .revocations import Alarms, Crl, Ending, Revocations, Revoked, add_alarms
+from .tasks import Task, Tasks
 from .writer import OnFatal, Writer
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "StoredEvent",
     "StoredRegister",
     "Tallies",
+    "Task",
     "create",
     "open_store",
     "page_of",
@@ -127,7 +130,7 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
         return store
 
 
-class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows, Configs):
+class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows, Configs, Documents, Tasks):
     """`gridpost.ports.Store` on a database, with the enrolment and delivery verbs beside it.
 
     Without `serve` everything that goes through the writer fails with StoreUnavailable.
@@ -152,6 +155,13 @@ class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, Ent
     def leads(self) -> bool:
         """Tell whether this process is the one that runs the log's readers; ask before each of their steps."""
         return self._hold is not None and self._dialect.lead()
+
+    def is_led(self) -> bool:
+        """Tell whether another process runs the log's readers; for one that does not serve. Until `close` none will.
+
+        An engine with one serving process cannot tell: there, opening the store to serve it says so.
+        """
+        return not self._dialect.lead()
 
     # --- through the writer ---
 

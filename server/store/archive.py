@@ -37,6 +37,7 @@ from .engine import Dialect, told
 from .on_file import subtrees
 from .tables import certificate, entry, event, interval_block, log_node, outbox, partition, register_reading, tree_head
 from .tables_office import control, partner_certificate
+from .tables_value import document
 
 STRAYS = 100  # rows without an entry that are named; the first says enough
 CHUNK = 256  # entries handed out at once
@@ -57,7 +58,7 @@ class PartitionOnFile(NamedTuple):
 
 
 class EntryOnFile(NamedTuple):
-    """An entry's row and the rows of its readings, events and controls, as they lie on file."""
+    """An entry's row and the rows of its readings, events, controls and documents, as they lie on file."""
 
     partition: int
     seq: int
@@ -66,6 +67,7 @@ class EntryOnFile(NamedTuple):
     registers: Sequence[Mapping[str, Any]]
     events: Sequence[Mapping[str, Any]]
     controls: Sequence[Mapping[str, Any]]
+    documents: Sequence[Mapping[str, Any]]
 
 
 class KeptHead(NamedTuple):
@@ -287,7 +289,7 @@ def decompressed(stored: bytes) -> bytes:
     return raw
 
 
-_ROW_TABLES = (interval_block, register_reading, event, control)
+_ROW_TABLES = (interval_block, register_reading, event, control, document)
 _TABLES: Mapping[str, Table] = {
     table.name: table for table in (entry, *_ROW_TABLES, tree_head, certificate, partner_certificate, partition)
 }

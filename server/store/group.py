@@ -25,6 +25,7 @@ from gridpost.versions import CONFLICT, GAP, STORED
 from . import on_file as lookup
 from .lives import begin
 from .tables import entry, event, interval_block, log_node, partition, register_reading
+from .tables_value import document
 
 ZSTD_LEVEL = 1  # facts/store.md: 32 us for 43 kB, ten to one
 
@@ -131,6 +132,7 @@ def _insert(target: Target, planned: Sequence[Planned]) -> None:
     insert(connection, interval_block, [(*one.position, *row) for one in planned for row in one.blocks])
     insert(connection, register_reading, [(*one.position, *row) for one in planned for row in one.register_rows])
     insert(connection, event, [(*one.position, *row) for one in planned for row in one.events])
+    insert(connection, document, [(*one.position, *row) for one in planned for row in one.documents])
 
 
 def _entry_row(one: Planned, compress: Callable[[bytes], bytes]) -> tuple[object, ...]:

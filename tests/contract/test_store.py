@@ -24,6 +24,7 @@ from gridpost.server.store import open_store
 
 from gridpost import merkle
 from gridpost.controls import Control, NewControl, State
+from gridpost.documents import Document
 from gridpost.errors import Internal, MessageIdReused, NotFound, SignerUnavailable
 from gridpost.model import (
     Block,
@@ -373,6 +374,44 @@ def test_controls_are_counted_as_stored(store, channels):
     asked = [NewControl(Control("", "U1", "utility", "t1", "shed", f"IED{n}"), State.WAITING, "U1") for n in range(3)]
     entry = message("m1", sender="U1")
     assert counts_of(store.record(entry, Rows(controls=tuple(asked)), receipt).result(10)) == (3, 0, 0)
+
+
+def bill(name, content="{}", owner="bus", subject="C1", kind="bill"):
+    return Document(kind, name, owner, subject, MIDNIGHT, MIDNIGHT + 86400, content)
+
+
+def put(store, message_id, *documents):
+    return store.record(message(message_id, sender="bus"), Rows(documents=documents), receipt).result(10)
+
+
+def texts(found):
+    return [one.document.content for one in found]
+
+
+def test_documents_are_counted_as_stored_and_come_back_as_given(store, channels, clock):
+    given = [
+        Document("tariff", "T1", "S1", "", MIDNIGHT, None, '<Tariff a="1">\u00e9\r\n</Tariff>'),
+        bill("B1", '{"total":"12.30"}'),
+    ]
+    assert counts_of(put(store, "d1", *given)) == (2, 0, 0)
+    (tariff,) = store.documents("tariff")
+    assert (tariff.position, tariff.recorded_at_utc_ms, tariff.document) == (Position(0, 0), clock.now, given[0])
+    assert [one.document for one in store.documents("bill")] == given[1:]
+    assert store.documents("contract") == []
+
+
+def test_the_last_version_of_a_document_is_in_force(store, channels, clock):
+    put(store, "d1", bill("B1", "first"), bill("B1", "theirs", owner="S1"), bill("B2", "other", subject="C2"))
+    before = store.version()
+    clock.now += 1000
+    put(store, "d2", bill("B1", "middle"), bill("B1", "second"))
+    assert texts(store.documents("bill")) == ["theirs", "other", "second"]
+    assert texts(store.document_versions("bill", owner="bus", id="B1")) == ["first", "middle", "second"]
+    assert texts(store.documents("bill", at=before)) == ["first", "theirs", "other"]
+    assert texts(store.documents("bill", at={})) == []
+    assert texts(store.documents("bill", subject="C2")) == ["other"]
+    assert texts(store.documents("bill", owner="S1", id="B1")) == ["theirs"]
+    assert texts(store.documents("bill", id="B3")) == []
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ import pytest
 from gridpost.ied_soap_client import identity
 from gridpost.ied_soap_client.agent import new_id
 from gridpost.ied_soap_client.clockwatch import wall_ms
-from gridpost.ied_soap_client.push import Impure, Pusher, backoff_s, uuid7
+from gridpost.ied_soap_client.push import Impure, Pusher, backoff_s
 from gridpost.ied_soap_client.spool import Batch, Row, Spool
 from gridpost.ied_soap_client.transport import ANSWER_CAP, Transport
 
-from gridpost import answers, exchange
+from gridpost import answers, exchange, units
 from gridpost.envelope import DEVICE_LIMITS, shape
 from gridpost.errors import ConfigInvalid, MessageStale, ReadingsRefused, SourceMismatch, StoreUnavailable
 from gridpost.testing import ThrowawayCA
@@ -291,7 +291,7 @@ def test_back_off_has_full_jitter_and_a_cap():
 
 
 def test_message_ids_are_uuidv7():
-    made = uuid.UUID(uuid7(1_772_323_200_123, bytes(range(10))))
+    made = uuid.UUID(units.uuid7(1_772_323_200_123, bytes(range(10))))
     assert (made.version, made.variant) == (7, uuid.RFC_4122)
     assert made.int >> 80 == 1_772_323_200_123
     assert len({new_id() for _ in range(100)}) == 100

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 from control_office import Office
-from gridpost.server.reception import Arrival, Reception, seal_answer
+from gridpost.server.receipts import seal_answer
+from gridpost.server.reception import Arrival, Reception
 from gridpost.server.store import NewKey
 
 from gridpost import check, control_messages, exchange

@@ -1,0 +1,103 @@
+"""Entries of the bus's own (decision 9): documents, and readings that a rule or a person made, under the sender `bus`.
+
+In: a bench and what is to be recorded. Out: the receipt that stands, an ordinary one. The evidence is an envelope that
+the bus's own P-256 key seals, so a proof shows it like anybody's message. A message id is recorded once: asked again,
+whatever for, the receipt of the first time comes back. Blocks until the entry is on disk: not for the reactor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gridpost import answers, document_messages, exchange, messages, wssecurity
+from gridpost.check import check
+from gridpost.document_messages import CreatedDocuments
+from gridpost.documents import OURS, OWN, Document
+from gridpost.envelope import DEVICE_LIMITS, shape
+from gridpost.errors import Internal
+from gridpost.model import CreatedMeterReadings, Entry, Header, Readings, Receipt, Rows
+from gridpost.ports import Clock, Signer, ZoneOf
+
+from .config import Config
+from .receipts import Recorded, receipt_maker, seal_answer
+from .store import SqlStore
+
+
+class Bench(NamedTuple):
+    """What the value side works with: a store that this process serves, the bus's key and id, its clock and zones."""
+
+    store: SqlStore
+    signer: Signer
+    bus_id: str
+    clock: Clock
+    zone_of: ZoneOf
+    config: Config
+
+
+def known(bench: Bench, message_id: str) -> Receipt | None:
+    """Return the receipt of an entry of our own that is on file under that id."""
+    stored = bench.store.find(OURS, message_id)
+    return None if stored is None else _receipt(stored.receipt)
+
+
+def record_documents(bench: Bench, message_id: str, author: str, documents: Sequence[Document]) -> Receipt:
+    """Put documents into the log, in one entry.
+
+    Args:
+        bench: see above.
+        message_id: at most 64 printable ASCII characters; known already: nothing is recorded.
+        author: the person or the rule behind them.
+        documents: at least one.
+
+    Raises:
+        CannotRepresent: a text holds a character that XML cannot.
+        SignerUnavailable, StoreUnavailable: nothing was recorded.
+    """
+    header = _header(bench, document_messages.NOUN, message_id)
+    message = CreatedDocuments(header, author, tuple(documents))
+    return _record(bench, message, Rows(documents=message.documents))
+
+
+def record_readings(bench: Bench, message_id: str, readings: Readings) -> Receipt:
+    """Put readings into the log, in one entry; their qualities say who made them and from what.
+
+    Raises:
+        ReadingsRefused, ReadingInFuture: no such channel, off its grid, not yet over; itemised.
+        SignerUnavailable, StoreUnavailable: nothing was recorded.
+    """
+    message = CreatedMeterReadings(_header(bench, "MeterReadings", message_id), readings)
+    meters = sorted({one.channel.meter for some in (readings.blocks, readings.registers) for one in some})
+    channels = [channel for meter in meters for channel in bench.store.channels(meter=meter)]
+    return _record(bench, message, check(message, channels, bench.clock(), bench.zone_of))
+
+
+def _header(bench: Bench, noun: str, message_id: str) -> Header:
+    return Header("created", noun, bench.clock(), OURS, message_id)
+
+
+def _record(bench: Bench, message: CreatedDocuments | CreatedMeterReadings, rows: Rows) -> Receipt:
+    header = message.header
+    before = known(bench, header.message_id)
+    if before is not None:
+        return before
+    payload = messages.encode(message)
+    created_utc_ms = bench.clock()
+    raw = seal_answer(bench.signer, payload, created_utc_ms)
+    references = wssecurity.verify(shape(raw, DEVICE_LIMITS.raised(len(raw))), bench.signer.certificate).references
+    digest = exchange.content_digest(payload)
+
+    def answer(receipt: Receipt) -> bytes:
+        body = answers.encode_receipt(receipt, header.noun, bench.bus_id)
+        return seal_answer(bench.signer, body, receipt.recorded_at_utc_ms)
+
+    entry = Entry(OURS, header.message_id, header.noun, OWN, digest, created_utc_ms, None, "", raw)
+    make_receipt = receipt_maker(Recorded(header.message_id, OURS, digest, references), answer)
+    return _receipt(bench.store.record(entry, rows, make_receipt).result())
+
+
+def _receipt(sealed: bytes) -> Receipt:
+    receipt = answers.decode(shape(sealed).payload)
+    if not isinstance(receipt, Receipt):
+        raise Internal(detail="what the store keeps as a receipt is none")
+    return receipt
