@@ -15,7 +15,15 @@ from gridpost import ns, schemas
 
 UTC_TIME = datetime(2026, 3, 1, 0, 15, tzinfo=UTC)
 # of no operation of metering.wsdl
-OTHERS = {"tree_head.xsd", "documents.xsd", "tariff.xsd", "channels.xsd", "mailbox.xsd", "meter_config.xsd", "meter_config_message.xsd"}
+OTHERS = {
+    "tree_head.xsd",
+    "documents.xsd",
+    "tariff.xsd",
+    "channels.xsd",
+    "mailbox.xsd",
+    "meter_config.xsd",
+    "meter_config_message.xsd",
+}
 KWH = "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
 
 
