@@ -113,10 +113,14 @@ class SoapCall:
             PartnerUnreachable: no answer, or none that the description knows; try again.
         """
         element = parse(content, Limits().raised(len(content)))
+        return self.carry(name, element, self._partner.wrap(name, content))
+
+    def carry(self, name: str, element: Element, envelope: bytes) -> str:
+        """Send an envelope whose Body's child is `element`; as `deliver`."""
         operation = self._operation(str(element.tag))
         _held_against(operation, element)
         address = self._partner.endpoint or operation.address
-        status, answer = self._transport.call(address, operation.action, self._partner.wrap(name, content))
+        status, answer = self._transport.call(address, operation.action, envelope)
         findings = self._partner.judge(_taken(status, answer, operation))
         if findings:
             raise PartnerRefused(f"{name}: {findings[0].reason}", items=findings)

@@ -146,14 +146,15 @@ def push(file: Path, as_json: bool, readings: str) -> None:
     multiple=True,
     callback=_readers,
     metavar="READER.pem=KIND[,KIND]",
-    help="Encrypt: only this certificate or public key reads this kind (billing, power-quality). May be repeated.",
+    help="Encrypt: only this certificate or public key reads this kind (billing, power-quality). May be repeated;"
+    " those of [[reader]] unless given.",
 )
 @click.argument("readings", metavar="FILE.csv", type=click.Path(dir_okay=False, allow_dash=True))
 def seal(file: Path, as_json: bool, out: Path, readers: tuple[Any, ...], readings: str) -> None:
     """Write the readings of a CSV file as one signed message, for another way of transport."""
     from . import running, sealing
 
-    done = running.seal(file, _input(readings), out, _bar, sealing.form_for(readers))
+    done = running.seal(file, _input(readings), out, _bar, sealing.form_for(readers) if readers else None)
     journal.answer(done, as_json, "sealed {readings} reading(s) as message {message_id} into {out}")
 
 

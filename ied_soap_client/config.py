@@ -104,6 +104,14 @@ class Meter:
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """For whom readings are encrypted; a section for each key. Without one they are sent in the clear, over TLS."""
+
+    key: str = setting("", "a certificate or public key, PEM")
+    kinds: str = setting("", "what it reads: billing, power-quality or both, such as 'billing power-quality'")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file, with the channels it names; `folder` is where it lies."""
 
@@ -119,6 +127,7 @@ class Config:
     pulse: tuple[Pulse, ...] = ()
     obey: tuple[Obey, ...] = ()
     output: tuple[Output, ...] = ()
+    reader: tuple[Reader, ...] = ()
 
     def path(self, name: str) -> Path:
         """Return a configured path, relative to the file's folder."""
@@ -134,7 +143,7 @@ SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "spool": Spool, "channels": Channels, "push": Push, "poll": Poll,
     "control": Control,
 }  # fmt: skip
-LISTS: Mapping[str, type] = {"meter": Meter, "pulse": Pulse, "obey": Obey, "output": Output}
+LISTS: Mapping[str, type] = {"meter": Meter, "pulse": Pulse, "obey": Obey, "output": Output, "reader": Reader}
 OWN_PROPERTIES = ("sequence", "lastReceipt")
 _PROPERTY = re.compile(r"[!-~][ -~]{0,126}\Z")
 _AT_LEAST_ONE = (
@@ -268,7 +277,7 @@ def render(values: Mapping[str, Any], meters: Sequence[Mapping[str, Any]] = ()) 
         lines += settings.render(f"[{name}]", kind, values.get(name, {}))
     for meter in meters or ({},):
         lines += settings.render("[[meter]]" if meter else "# [[meter]]", Meter, meter)
-    for name in ("pulse", "obey", "output"):
+    for name in ("pulse", "obey", "output", "reader"):
         given: Sequence[Mapping[str, Any]] = values.get(name) or ({},)
         for one in given:
             lines += settings.render(f"[[{name}]]" if one else f"# [[{name}]]", LISTS[name], one)

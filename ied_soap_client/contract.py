@@ -25,7 +25,11 @@ from .identity import write
 from .push import ACTIONS, PATH
 
 TIMEOUT_S = 60
-SPACES = {"MeterReadings": ns.METER_READINGS_MESSAGE, "EndDeviceEvents": ns.END_DEVICE_EVENTS_MESSAGE}
+SPACES = {
+    "MeterReadings": ns.METER_READINGS_MESSAGE,
+    "EndDeviceEvents": ns.END_DEVICE_EVENTS_MESSAGE,
+    "EncryptedReadings": ns.ENCRYPTED_READINGS,
+}
 # Operation -> what the WSDL must say of it, for what this device sends and understands.
 EXPECTED: Mapping[str, Mapping[str, str]] = {
     f"PublishCreated{noun}": {

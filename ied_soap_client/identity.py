@@ -22,7 +22,9 @@ from gridpost.errors import AnswerUntrusted, BusUnreachable, ConfigInvalid, Enro
 from gridpost.wssecurity import KeySigner
 
 from . import config as settings
+from . import sealing
 from .push import Parties
+from .sealing import PLAIN, Form
 from .transport import HttpAnswer, Transport
 
 EST = "/.well-known/est"
@@ -56,7 +58,16 @@ def _parties(config: settings.Config) -> Parties:
         signer = KeySigner.from_pem(key, certificate)
     except wssecurity.UNREADABLE as error:
         raise ConfigInvalid(f"{config.identity.certificate} or its key is not readable: {error}") from None
-    return Parties(config.identity.serial, signer, trusted, tuple(config.identity.properties.items()))
+    return Parties(config.identity.serial, signer, trusted, tuple(config.identity.properties.items()), _form(config))
+
+
+def _form(config: settings.Config) -> Form:
+    """How readings go: encrypted where readers are named, each channel then for one at least."""
+    if not config.reader:
+        return PLAIN
+    readers = [sealing.named(config.folder, one.key, one.kinds) for one in config.reader]
+    has_table = config.path(config.channels.file).exists()
+    return sealing.form_for(readers, settings.channels(config) if has_table else ())
 
 
 def after(file: Path) -> Path:

@@ -15,7 +15,6 @@ from gridpost import exchange, messages
 from gridpost.model import (
     ChannelKey,
     CreatedEndDeviceEvents,
-    CreatedMeterReadings,
     EndDeviceEvent,
     Header,
     IntervalBlock,
@@ -25,6 +24,7 @@ from gridpost.model import (
     RegisterReading,
 )
 
+from .sealing import PLAIN, Form
 from .spool import Row, Spool, qualities_of
 
 MAX_BODY = 768 << 10  # octets of Body in one message
@@ -53,12 +53,13 @@ class Pending(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What a new message needs from outside: who sends it, when it is made, and ids."""
+    """What a new message needs from outside: who sends it, when it is made, ids, and in which form readings go."""
 
     source: str
     now_utc_ms: int
     new_id: Callable[[], str]
     properties: tuple[tuple[str, str], ...] = ()
+    form: Form = PLAIN
 
 
 class Outgoing:
@@ -77,11 +78,11 @@ class Outgoing:
             chosen = _one_version(db.execute(_WAITING, (MAX_ROWS,)).fetchall())
             if not chosen:
                 return False
-            header = self._header(db, draft, "MeterReadings")
-            body = messages.encode(CreatedMeterReadings(header, readings_of(map(_row, chosen))))
+            header = self._header(db, draft, draft.form.noun)
+            body = draft.form.encode(header, readings_of(map(_row, chosen)))
             while len(body) > MAX_BODY and len(chosen) > 1:
                 chosen = chosen[: max(1, len(chosen) * MAX_BODY * 9 // (len(body) * 10))]
-                body = messages.encode(CreatedMeterReadings(header, readings_of(map(_row, chosen))))
+                body = draft.form.encode(header, readings_of(map(_row, chosen)))
             self._insert_message(db, header, body)
             marks = [(header.message_id, row[0]) for row in chosen]
             db.executemany("UPDATE reading SET message = ? WHERE id = ?", marks)

@@ -21,6 +21,7 @@ from gridpost.model import Receipt, Refusal
 from gridpost.ports import Signer
 
 from .outgoing import Draft, Outgoing, Pending
+from .sealing import PLAIN, Form
 from .spool import Spool
 from .transport import HttpAnswer, Transport
 
@@ -34,6 +35,7 @@ _SIGNATURE_VALUE = re.compile(rb"<(?:[\w-]+:)?SignatureValue[^>]*>([A-Za-z0-9+/=
 ACTIONS = {
     "MeterReadings": "http://iec.ch/TC57/2011/MeterReadings/CreatedMeterReadings",
     "EndDeviceEvents": "http://iec.ch/TC57/2011/EndDeviceEvents/CreatedEndDeviceEvents",
+    "EncryptedReadings": "urn:gridpost:encrypted-readings:1/CreatedEncryptedReadings",
 }
 PATH = "/metering"
 
@@ -91,12 +93,14 @@ class Parties:
         signer: its key.
         ca: the CA whose bus certificates are believed, DER.
         properties: (name, value) of what the device says of itself in every message's Header.
+        form: how readings go: in the clear, or encrypted for their readers.
     """
 
     source: str
     signer: Signer
     ca: bytes
     properties: tuple[tuple[str, str], ...] = ()
+    form: Form = PLAIN
 
 
 class Pusher:
@@ -136,7 +140,7 @@ class Pusher:
     def draft(self) -> Draft:
         """Return what a message made now needs."""
         now_ms, properties = self._bus_now_ms(), self._parties.properties
-        return Draft(self._parties.source, now_ms, self._impure.new_id, properties)
+        return Draft(self._parties.source, now_ms, self._impure.new_id, properties, self._parties.form)
 
     @property
     def parties(self) -> Parties:

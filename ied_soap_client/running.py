@@ -26,7 +26,7 @@ from .control_book import ControlBook
 from .journal import Journal
 from .outgoing import MAX_BODY, Draft, Outgoing
 from .push import CLOCK_LIMIT_MS, Drained, Impure, Parties, Pusher
-from .sealing import PLAIN, Form
+from .sealing import Form
 from .spool import Batch, Row, Spool
 from .transport import Transport
 
@@ -61,8 +61,10 @@ def push(file: Path, content: bytes, journal: Journal, bar: Bar) -> dict[str, An
 
     Raises:
         FileInvalid: the file; nothing of it was taken.
+        ConfigInvalid: who this device is, or for whom it encrypts; nothing was taken.
     """
     config = settings.load(file)
+    identity.parties(config)
     with _spool(config) as spool:
         with bar("keeping", 2) as step:
             rows = _rows(content, _own_channels(config))
@@ -100,8 +102,15 @@ async def _drain(config: settings.Config, spool: Spool, journal: Journal, sent: 
     return asdict(drained) | {"waiting": spool.status()["readings_waiting"]}
 
 
-def seal(file: Path, content: bytes, out: Path, bar: Bar, form: Form = PLAIN) -> dict[str, Any]:
+def seal(file: Path, content: bytes, out: Path, bar: Bar, form: Form | None = None) -> dict[str, Any]:
     """Write the readings of a CSV as one signed message, and nothing when they do not fit one.
+
+    Args:
+        file: configuration.
+        content: the CSV.
+        out: where the message goes.
+        bar: progress.
+        form: how readings go; None: as the configuration says.
 
     Raises:
         FileInvalid: the file, or more readings than one message takes.
@@ -109,6 +118,7 @@ def seal(file: Path, content: bytes, out: Path, bar: Bar, form: Form = PLAIN) ->
     """
     config = settings.load(file)
     parties = identity.parties(config)
+    form = form or parties.form
     with bar("sealing", 3) as step:
         readings = _readings(content, _own_channels(config))
         step(1)

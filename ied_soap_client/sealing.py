@@ -18,7 +18,7 @@ from gridpost import encrypted_readings, encryption, messages, partners
 from gridpost.encrypted_readings import Clear
 from gridpost.encryption import Reader, Secrets
 from gridpost.errors import ConfigInvalid
-from gridpost.model import ChannelKey, CreatedMeterReadings, Header, Readings, ReadingType
+from gridpost.model import Channel, ChannelKey, CreatedMeterReadings, Header, Readings, ReadingType
 
 KINDS = ("billing", "power-quality")  # of partners.KINDS: those that readings are of
 
@@ -53,11 +53,26 @@ def wanted(text: str) -> Wanted:
     return Wanted(Path(file), found)
 
 
-def form_for(readers: Sequence[Wanted]) -> Form:
-    """Return how readings are sealed for these readers; in the clear when there are none.
+def named(folder: Path, key: str, kinds: str) -> Wanted:
+    """Read a ``[[reader]]`` of ied.toml; `key` is relative to `folder`.
 
     Raises:
-        ConfigInvalid: a file that is no certificate or public key of a kind we encrypt to.
+        ConfigInvalid: no key, no kind, or one there is not.
+    """
+    if not (key and kinds.split()):
+        raise ConfigInvalid("a [[reader]] needs key and kinds")
+    return wanted(f"{folder / key}={','.join(kinds.split())}")
+
+
+def form_for(readers: Sequence[Wanted], channels: Sequence[Channel] = ()) -> Form:
+    """Return how readings are sealed for these readers; in the clear when there are none.
+
+    Args:
+        readers: with their kinds.
+        channels: what is to be sealed, so that a kind nobody reads is found now and not with the first message.
+
+    Raises:
+        ConfigInvalid: a file that is no certificate or public key of a kind we encrypt to; a channel nobody reads.
     """
     if not readers:
         return PLAIN
@@ -66,6 +81,11 @@ def form_for(readers: Sequence[Wanted]) -> Form:
         reader = encryption.reader(file.stem, _read(file))
         for kind in dict.fromkeys(kinds):
             by_kind[kind].append(reader)
+    for channel in channels:
+        if not by_kind[_kind_of(channel.key)]:
+            raise ConfigInvalid(
+                f"channel {'/'.join(channel.key)} is {_kind_of(channel.key)}: no reader is given for it"
+            )
     return Form(encrypted_readings.NOUN, lambda header, readings: _encode(header, readings, by_kind))
 
 

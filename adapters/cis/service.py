@@ -8,6 +8,7 @@ that each can be told from its repeat.
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -22,6 +23,7 @@ from .answers import Credentials, judged, wrapping
 from .notifications import Notification, interval_data, meter_events, reading_changed, state_changed, switched
 from .tables import Version
 
+_SEALED = ns.q(ns.ENCRYPTED_READINGS, "SealedReadings")
 _SWITCH = "CDStateChangedNotification"
 # A message of IEC 61968-100 -> the notifications of MultiSpeak that together say it.
 _SAID: Mapping[str, tuple[str, ...]] = {
@@ -66,6 +68,8 @@ class PartnerService(SoapCall):
             CannotRepresent: MultiSpeak has no way to say this.
         """
         tag = str(parse(content, Limits().raised(len(content))).tag)
+        if tag == _SEALED:
+            return self._as_sealed(name, content)
         known = self.takes()
         version = _speaks(known)
         if tag in known or version is None:
@@ -75,6 +79,12 @@ class PartnerService(SoapCall):
         for number, notification in enumerate(translated(content, version, switches=has_switches), 1):
             place = self._spoken[version].deliver(f"{name}.{number}", notification.content)
         return place
+
+    def _as_sealed(self, name: str, content: bytes) -> str:
+        """Send on what a device sealed for several readers, octet by octet, to a service that knows such messages."""
+        raw = base64.b64decode(parse(content, Limits().raised(len(content))).text or "")
+        (payload,) = parse(raw, Limits().raised(len(raw))).iterfind(f"{ns.q(ns.SOAP11, 'Body')}/*")
+        return self.carry(name, payload, raw)
 
     def lacks(self, tags: Sequence[str]) -> list[str]:
         """Return which of our pushes the description has no room for, translated or not.

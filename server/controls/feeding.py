@@ -8,12 +8,16 @@ goes to who is granted one of its usage points at that time, and to nobody by th
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
-from gridpost import messages
+from gridpost import messages, ns
 from gridpost.controls import DETAIL_ACTION, DETAIL_CONTROL, DETAIL_COUNTER, DETAIL_METER, OUTCOME_EVENT, Control
+from gridpost.encoding import octets
+from gridpost.encrypted_readings import NOUN as ENCRYPTED
 from gridpost.model import (
     Channel,
     ChannelKey,
@@ -37,7 +41,14 @@ from gridpost.versions import CONFLICT
 from ..store import StoredEvent, StoredRegister
 from .telling import only_meter
 
-READINGS, EVENTS, COMMANDS = "readings", "events", "commands"
+READINGS, EVENTS, COMMANDS, SEALED = "readings", "events", "commands", "sealed-readings"
+
+
+class Sealed(NamedTuple):
+    """A message whose parts are encrypted: of which kinds they are, and all of it as its device sealed it."""
+
+    kinds: frozenset[str]
+    raw: bytes
 
 
 class Rows(NamedTuple):
@@ -46,6 +57,7 @@ class Rows(NamedTuple):
     blocks: Sequence[StoredBlock] = ()
     registers: Sequence[StoredRegister] = ()
     events: Sequence[StoredEvent] = ()
+    sealed: Mapping[Position, Sealed] = MappingProxyType({})
 
     def of(self, position: Position) -> Rows:
         """Return what one entry brought."""
@@ -53,7 +65,13 @@ class Rows(NamedTuple):
             [one for one in self.blocks if one.position == position],
             [one for one in self.registers if one.position == position],
             [one for one in self.events if one.position == position],
+            {position: self.sealed[position]} if position in self.sealed else {},
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether they brought nothing."""
+        return not any(self)
 
 
 class Granted(NamedTuple):
@@ -80,6 +98,7 @@ def mails(headers: Sequence[EntryHeader], rows: Rows, granted: Granted, bus_id: 
         here = rows.of(header.position)
         yield from _readings(header, here, granted, bus_id)
         yield from _events(header, here, granted, bus_id)
+        yield from _sealed(header, here, granted)
 
 
 def _readings(header: EntryHeader, rows: Rows, granted: Granted, bus_id: str) -> Iterator[Mail]:
@@ -151,6 +170,31 @@ def _events(header: EntryHeader, rows: Rows, granted: Granted, bus_id: str) -> I
         stated = _header(header, "EndDeviceEvents", kind, bus_id)
         content = messages.encode(CreatedEndDeviceEvents(stated, tuple(events)))
         yield Mail(partner, kind, "EndDeviceEvents", content, "", *header.position)
+
+
+def _sealed(header: EntryHeader, rows: Rows, granted: Granted) -> Iterator[Mail]:
+    """Hand a message on as it was sealed: nobody can part it, so only to who is granted all it may be about.
+
+    That is a kind of one of its parts, now, on each usage point that its IED speaks for; of the period of what is
+    inside the bus knows nothing. What one cannot read is encrypted for others.
+    """
+    utc = header.recorded_at_utc_ms // 1000
+    theirs = granted.of_sender.get(header.sender, ())
+    points = {channel.key.usage_point for channel in theirs if channel.holds_at(utc)}
+    for one in rows.sealed.values():
+        seen = {
+            (partner, point)
+            for point in points
+            for kind in one.kinds
+            for partner, grants in _partners((point,), kind, granted)
+            if any(grant.holds_at(utc) for grant in grants)
+        }
+        whole = {partner for partner, _ in seen if {(partner, point) for point in points} <= seen}
+        content = octets(
+            f'<SealedReadings xmlns="{ns.ENCRYPTED_READINGS}">{base64.b64encode(one.raw).decode()}</SealedReadings>'
+        )
+        for partner in sorted(whole):
+            yield Mail(partner, SEALED, ENCRYPTED, content, "", *header.position)
 
 
 def _explained(event: EndDeviceEvent, sender: str, about: Control | None, granted: Granted) -> EndDeviceEvent:

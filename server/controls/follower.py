@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from gridpost import messages
 from gridpost.controls import (
     DETAIL_CONTROL,
     DETAIL_COUNTER,
@@ -23,7 +24,11 @@ from gridpost.controls import (
     Step,
     mrid_of,
 )
-from gridpost.model import Channel
+from gridpost.encrypted_readings import NOUN as ENCRYPTED
+from gridpost.encrypted_readings import CreatedEncryptedReadings
+from gridpost.envelope import DEVICE_LIMITS, shape
+from gridpost.errors import NotFound
+from gridpost.model import Channel, Position
 from gridpost.partners import Grant, Partner
 from gridpost.ports import EntryHeader
 from gridpost.requests import Mail
@@ -31,7 +36,7 @@ from gridpost.requests import Mail
 from ..store import ControlOnFile, SqlStore, StoredEvent
 from ..store.controls import UNFETCHED
 from . import answering, feeding, telling
-from .feeding import Granted, Rows
+from .feeding import Granted, Rows, Sealed
 
 NAME, BUS = "controls", "bus"
 BATCH = 100  # entries a step
@@ -200,7 +205,20 @@ class Follower:
     def _rows(self, headers: Sequence[EntryHeader], partners: Sequence[Partner]) -> Rows:
         events = self._store.events_of([header.position for header in headers if header.noun == _EVENTS])
         readings = [header.position for header in headers if header.noun == _READINGS] if partners else []
-        return Rows(self._store.blocks(readings), self._store.registers_of(readings), events)
+        encrypted = [header.position for header in headers if header.noun == ENCRYPTED] if partners else []
+        sealed = {position: one for position in encrypted if (one := self._sealed(position)) is not None}
+        return Rows(self._store.blocks(readings), self._store.registers_of(readings), events, sealed)
+
+    def _sealed(self, position: Position) -> Sealed | None:
+        """A message for several readers as it came; None: its evidence is no longer kept, so nobody can verify it."""
+        try:
+            raw = self._store.evidence(position)
+        except NotFound:
+            return None
+        # It was verified when it was recorded.
+        message = messages.decode(shape(raw, DEVICE_LIMITS.raised(len(raw))).payload)
+        assert isinstance(message, CreatedEncryptedReadings), "its entry's noun says so"
+        return Sealed(frozenset(part.kind for part in message.parts), raw)
 
     def _granted(
         self,
@@ -209,7 +227,7 @@ class Follower:
         partners: Sequence[Partner],
         controls: dict[str, ControlOnFile | None],
     ) -> Granted:
-        senders = {header.sender for header in headers if rows.of(header.position) != Rows([], [], [])}
+        senders = {header.sender for header in headers if not rows.of(header.position).is_empty}
         of_sender: dict[str, Sequence[Channel]] = {one: self._store.channels(one) for one in sorted(senders)}
         channels = {channel.id: channel for theirs in of_sender.values() for channel in theirs}
         if any(row.channel_id not in channels for row in rows.blocks):  # the bus's own entries speak for any channel
