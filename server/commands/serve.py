@@ -82,7 +82,7 @@ def _serve(config: Config, told: Callable[[Sequence[str]], Any], child: Child | 
     from ..tls import https_of
 
     failed: list[GridpostError] = []
-    parts = open_parts(config, lambda reason: _call(reactor, _fatal, reactor, failed, reason))
+    parts = open_parts(config, lambda reason: _fatal(reactor, failed, reason))
     bus = Bus(parts, reactor, child.https if child else https_of(config))
     if child:
         Thread(target=_follow, args=(reactor, child.parent), name="parent", daemon=True).start()
@@ -149,8 +149,10 @@ def _call(reactor: Any, function: Any, *args: Any) -> None:
 
 
 def _fatal(reactor: Any, failed: list[GridpostError], reason: BaseException) -> None:
-    """The store can keep nothing more: stop at once rather than pretend (facts/security.md 2.7)."""
+    """The store can keep nothing more: stop at once rather than pretend (facts/security.md 2.7).
+
+    Called in the writer's thread. Why is noted there: a reactor that stops already takes no more calls.
+    """
     first, *_ = str(reason).splitlines() or [type(reason).__name__]  # a database's error goes on with its statement
     failed.append(StoreUnavailable(f"the store failed and the bus stopped: {first}"))
-    if reactor.running:
-        reactor.stop()
+    _call(reactor, _stop, reactor)
