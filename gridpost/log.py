@@ -1,8 +1,8 @@
-"""The log: how an entry is judged, numbered and made a leaf, and how readings are read back from its rows.
+"""The log: how an entry is judged, numbered and made a leaf.
 
 Floor 4, pure. Every store does the same two things between its transactions: `plan` before it writes, and
-`current_readings` after it fetched. What is on file is given; nothing here is kept, and a plan that is thrown away
-leaves nothing behind.
+`current.current_readings` after it fetched. What is on file is given; nothing here is kept, and a plan that is thrown
+away leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from .controls import NewControl
 from .leaf import BlockRow, ControlRow, DocumentRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import (
     Block,
-    Channel,
     Counts,
     Entry,
-    IntervalBlock,
     Position,
-    Qualities,
-    Register,
-    RegisterReading,
     Rows,
 )
-from .ports import CurrentReadings, MakeReceipt
-from .versions import CONFLICT, DAY_S, GAP, KNOWN, STORED, JudgedRegister, Run
+from .ports import MakeReceipt
+from .versions import CONFLICT, DAY_S, KNOWN, STORED, JudgedRegister, Run
 
 
 class Head(NamedTuple):
@@ -198,91 +193,7 @@ def _register_row(line: int, judged: JudgedRegister) -> RegisterRow:
     )
 
 
-# --- reading back ----------------------------------------------------------------------------------------------------
-
-
-class FiledRun(NamedTuple):
-    """A row of interval values with the entry behind it."""
-
-    recorded_at_utc_ms: int
-    position: Position
-    run: Run
-
-
-class FiledRegister(NamedTuple):
-    """A row of a register reading with the entry behind it."""
-
-    recorded_at_utc_ms: int
-    position: Position
-    judged: JudgedRegister
-
-
-class Filed(NamedTuple):
-    """A channel's rows up to a data version, each in order (recorded_at, partition, seq, line)."""
-
-    runs: Sequence[FiledRun]
-    registers: Sequence[FiledRegister]
-
-
-class _Current(NamedTuple):
-    value: str | None
-    qualities: Qualities
-    filed: FiledRun
-
-
-def current_readings(channel: Channel, period: tuple[int, int], filed: Filed) -> CurrentReadings:
-    """Return the current versions with period[0] < interval end <= period[1]; registers at both edges included."""
-    current, conflicts = _current_intervals(period, filed.runs)
-    registers = _current_registers(period, filed.registers)
-    gaps = sorted(end for end in current if current[end].value is None)
-    ends = sorted(current.keys() - set(gaps))
-    used = [current[end].filed.recorded_at_utc_ms for end in ends]
-    used += [one.recorded_at_utc_ms for one in registers]
-    return CurrentReadings(
-        channel,
-        IntervalBlock(
-            channel.key,
-            channel.interval_s,
-            tuple(ends),
-            tuple(current[end].value for end in ends),
-            tuple(current[end].qualities for end in ends),
-        ),
-        tuple(current[end].filed.position for end in ends),
-        tuple(_reading(channel, one.judged.register) for one in registers),
-        tuple(sorted(conflicts)),
-        max(used, default=0),
-        tuple((end, current[end].qualities) for end in gaps),
-    )
-
-
-def _current_intervals(period: tuple[int, int], runs: Sequence[FiledRun]) -> tuple[dict[int, _Current], set[int]]:
-    current: dict[int, _Current] = {}
-    conflicts: set[int] = set()
-    for filed in runs:
-        run = filed.run
-        for end, value, qualities in zip(run.ends_utc(), run.values, run.qualities, strict=True):
-            if not period[0] < end <= period[1]:
-                continue
-            if run.outcome == CONFLICT:
-                conflicts.add(end)
-            elif run.outcome != GAP or end not in current or current[end].value is None:  # a note yields to any value
-                current[end] = _Current(value, qualities, filed)
-    return current, conflicts
-
-
-def _current_registers(period: tuple[int, int], registers: Sequence[FiledRegister]) -> list[FiledRegister]:
-    current: dict[tuple[int, str], FiledRegister] = {}
-    for filed in registers:
-        register = filed.judged.register
-        if filed.judged.outcome == STORED and period[0] <= register.time_utc <= period[1]:
-            current[register.time_utc, register.reading_type] = filed
-    return [current[key] for key in sorted(current)]
-
-
-def _reading(channel: Channel, register: Register) -> RegisterReading:
-    key = channel.key._replace(reading_type=register.reading_type)
-    return RegisterReading(key, register.time_utc, register.value, register.qualities)
-
+# --- what a plan needs of what is on file ----------------------------------------------------------------------------
 
 # (channel, UTC day) -> the first and last moment of that day that matters, UTC seconds.
 Wanted = dict[tuple[int, int], tuple[int, int]]

@@ -206,6 +206,17 @@ class Store(Protocol):
     ) -> Sequence[StoredDocument]:
         """Return every version of those documents, in the same order."""
 
+    def readings_of(
+        self, channel_ids: Sequence[int], from_utc: int, to_utc: int, at: DataVersion | None = None
+    ) -> Iterator[CurrentReadings]:
+        """Yield what `readings` gives for each of these channels, in their order, all as known at one data version.
+
+        What a bill run asks for: much less a channel than one by one. A channel comes when its turn does.
+
+        Raises:
+            NotFound: there is no such channel.
+        """
+
     def cursor(self, reader: str) -> tuple[DataVersion, Mapping[str, object]]:
         """Return a reader's place and its own small state; ({}, {}) at first."""
 

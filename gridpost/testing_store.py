@@ -7,16 +7,17 @@ its futures are done when `record` and `advance` return. The clock is given. Not
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from hashlib import sha256
 from typing import TypeVar
 
-from . import log, merkle
+from . import current, log, merkle
+from .current import Filed, FiledRegister, FiledRun
 from .documents import Document
 from .errors import AlreadyExists, GridpostError, Internal, MessageIdReused, NotFound
-from .log import FiledRegister, FiledRun, Head, OnFile, Planned
+from .log import Head, OnFile, Planned
 from .model import Channel, DataVersion, Enrolment, Entry, Position, Rows
 from .ports import (
     Clock,
@@ -132,7 +133,15 @@ class MemoryStore:
             for judged in one.registers
             if judged.register.channel_id == channel_id
         ]
-        return log.current_readings(channel, (from_utc, to_utc), log.Filed(runs, registers))
+        return current.current_readings(channel, (from_utc, to_utc), Filed(runs, registers))
+
+    def readings_of(
+        self, channel_ids: Sequence[int], from_utc: int, to_utc: int, at: DataVersion | None = None
+    ) -> Iterator[CurrentReadings]:
+        """See `ports.Store`."""
+        until = self.version() if at is None else at
+        for channel_id in channel_ids:
+            yield self.readings(channel_id, from_utc, to_utc, until)
 
     def documents(
         self,

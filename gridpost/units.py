@@ -157,6 +157,12 @@ def is_contiguous(ends_utc: Sequence[int], interval_s: int) -> bool:
     return interval_s > 0 and tuple(ends_utc) == tuple(range(first, first + interval_s * len(ends_utc), interval_s))
 
 
+@lru_cache(maxsize=64)
+def ends_of(grid: range) -> tuple[int, ...]:
+    """Return interval ends on a grid as a tuple, the same one for equal grids: a month is asked for by every meter."""
+    return tuple(grid)
+
+
 def on_grid(interval_end_utc: int, interval_s: int, zone: tzinfo) -> bool:
     """Tell whether an interval's end is a whole number of intervals after local *standard* midnight (decision 12)."""
     return (interval_end_utc + standard_offset(zone, interval_end_utc)) % 86400 % interval_s == 0

@@ -108,7 +108,7 @@ class DayFiles:
             raise CannotRepresent(f"meter {span.meter} has channels in {len(zones)} zones on {_date(span.first)}")
         zone = self.zone_of(zones.pop())
         start, end = self.bounds(channels[0], span)
-        current = [self.store.readings(channel.id, start, end, at) for channel in channels]
+        current = list(self.store.readings_of([channel.id for channel in channels], start, end, at))
         options = FormatOptions(
             zone=zone,
             sites=self.sites,

@@ -25,7 +25,7 @@ FLOORS = {
     "findings": 2, "asking": 2, "control_messages": 2, "document_messages": 2,
     "office_messages": 2, "meter_config_messages": 2,
     "wssecurity": 3, "ports": 3, "parts": 3, "unsigned": 3,
-    "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
+    "current": 4, "recogniser": 4, "renewal": 4, "exchange": 4, "check": 4, "log": 4,
     "calendar": 4, "series": 4, "layout": 4, "determinants": 4, "charges": 4, "bills": 4,
     "comparison": 4, "limits": 4, "rules": 4, "stands": 4,
     "hourly": 4, "realtime": 4,

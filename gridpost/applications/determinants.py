@@ -216,10 +216,9 @@ class _Windows:
         self._column, self._length = column, window_s // column.interval_s
         self._step = 1 if tariff.rolling else self._length
         self._per_hour = Decimal(3600) / window_s
-        sums, length = column.sums, self._length
-        if length == 1:
-            self._sums: Sequence[int] = column.values
-        else:
+        self._sums: Sequence[int] = column.values
+        if self._length > 1:  # the running sums cost as much as all the rest of a demand
+            sums, length = column.sums, self._length
             self._sums = tuple(map(sub, sums[length :: self._step], sums[: -length : self._step]))
 
     def peak(self, runs: Runs) -> Peak | None:

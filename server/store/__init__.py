@@ -41,6 +41,7 @@ from .missing import Missing, Quote
 from .outbox import DeadLetter, ReaderStatus, Status, Tallies
 from .partners import PartnerKey, Partners
 from .reading import Reading
+from .readings import ChannelReadings
 from .revocations import Alarms, Crl, Ending, Revocations, Revoked, add_alarms
 from .tasks import Task, Tasks
 from .writer import OnFatal, Writer
@@ -130,7 +131,9 @@ def open_store(place: Place, clock: Clock, *, serve: bool = False, on_fatal: OnF
         return store
 
 
-class SqlStore(Reading, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows, Configs, Documents, Tasks):
+class SqlStore(
+    ChannelReadings, Revocations, Archive, Partners, Controls, Mailboxes, EntryRows, Configs, Documents, Tasks
+):
     """`gridpost.ports.Store` on a database, with the enrolment and delivery verbs beside it.
 
     Without `serve` everything that goes through the writer fails with StoreUnavailable.

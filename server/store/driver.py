@@ -42,6 +42,21 @@ def select_keyed(connection: Connection, query: str, keys: Sequence[tuple[int, .
         yield from select_joined(connection, columns, query, some)
 
 
+def select_wanted(
+    connection: Connection, query: str, keys: Sequence[int], values: tuple[int, ...]
+) -> Sequence[tuple[Any, ...]]:
+    """Run `query` for whole numbers, as `select_keyed` does, all at once; its ``?`` stand for `values`.
+
+    Rows are the driver's own tuples: SQLAlchemy's would cost as much again as reading them.
+    """
+    size = 1 << (len(keys) - 1).bit_length()  # few distinct texts, so that each is prepared once
+    mark = _mark(connection)
+    text = _wanted_text(mark, "k0", size) + _marked(mark, query)
+    cursor: Any = connection.exec_driver_sql(text, (*keys, *(-1,) * (size - len(keys)), *values)).cursor
+    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
 def locked(connection: Connection, query: str, alias: str) -> str:
     """Return `query` so that it locks the rows it reads of `alias`, on an engine that locks rows."""
     lock: Select[Any] = select(literal_column("1")).select_from(text("t")).with_for_update()

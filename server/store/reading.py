@@ -14,16 +14,15 @@ from itertools import islice
 from typing import Any
 
 import zstandard
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 
-from gridpost import leaf, log, merkle
+from gridpost import leaf, merkle
 from gridpost.conditions import Conditions
 from gridpost.errors import NotFound, StoreUnavailable
-from gridpost.log import Filed, FiledRegister, FiledRun
-from gridpost.model import Channel, ChannelKey, DataVersion, Enrolment, Position, Register
-from gridpost.ports import Clock, CurrentReadings, EntryHeader, StoredBlock, StoredReceipt
-from gridpost.versions import DAY_S, JudgedRegister, Run
+from gridpost.model import Channel, ChannelKey, DataVersion, Enrolment, Position
+from gridpost.ports import Clock, EntryHeader, StoredBlock, StoredReceipt
+from gridpost.versions import Run
 
 from .driver import select_by
 from .engine import Dialect, told
@@ -37,7 +36,6 @@ from .tables import (
     ied,
     interval_block,
     partition,
-    register_reading,
 )
 
 _CHUNK = 500
@@ -252,37 +250,6 @@ class Reading:
             _require_size(connection, number, second)
             return merkle.consistency_proof(first, second, subtrees(connection, number))
 
-    # --- readings ---
-
-    def readings(self, channel_id: int, from_utc: int, to_utc: int, at: DataVersion | None = None) -> CurrentReadings:
-        """See `ports.Store`."""
-        row = self._one(select(channel).where(channel.c.id == channel_id), {})
-        if row is None:
-            raise NotFound(f"no channel {channel_id}")
-        until = self.version() if at is None else at
-        blocks, registers = interval_block, register_reading
-        # A row lies within one UTC day, so one that reaches into the period begins after the day's start before it.
-        runs = self._filed(
-            blocks,
-            and_(
-                blocks.c.channel_id == channel_id,
-                blocks.c.first_interval_end_utc > from_utc // DAY_S * DAY_S,
-                blocks.c.first_interval_end_utc <= to_utc,
-                blocks.c.last_interval_end_utc > from_utc,
-            ),
-            until,
-        )
-        dials = self._filed(
-            registers,
-            and_(registers.c.channel_id == channel_id, registers.c.time_utc.between(from_utc, to_utc)),
-            until,
-        )
-        filed = Filed(
-            [FiledRun(one.recorded_at_utc_ms, Position(one.partition, one.seq), _run(one)) for one in runs],
-            [FiledRegister(one.recorded_at_utc_ms, Position(one.partition, one.seq), _judged(one)) for one in dials],
-        )
-        return log.current_readings(channel_of(row), (from_utc, to_utc), filed)
-
     def missing_intervals(self) -> int:
         """Return how many intervals lack a value between the first and the last one stored of each channel."""
         missing, edge = 0, (0, 0)  # channel and the last interval end covered so far
@@ -294,16 +261,6 @@ class Reading:
                     last = max(last, edge[1])
                 edge = (row.channel_id, last)
         return missing
-
-    def _filed(self, table: Any, where: ColumnElement[bool], until: DataVersion) -> Sequence[Row[Any]]:
-        known = [and_(table.c.partition == number, table.c.seq <= seq) for number, seq in until.items()]
-        query = (
-            select(table, entry.c.recorded_at_utc_ms)
-            .join(entry, and_(entry.c.partition == table.c.partition, entry.c.seq == table.c.seq))
-            .where(where, or_(false(), *known))
-            .order_by(entry.c.recorded_at_utc_ms, table.c.partition, table.c.seq, table.c.line)
-        )
-        return self._all(query, {})
 
     def _all(self, query: Any, values: Mapping[str, object]) -> Sequence[Any]:
         with self.connection() as connection:
@@ -334,11 +291,6 @@ def _run(row: Row[Any]) -> Run:
     values = leaf.parse_values(row.interval_values)
     qualities = leaf.parse_qualities(row.qualities, len(values))
     return Run(row.channel_id, row.first_interval_end_utc, row.interval_s, values, qualities, row.outcome)
-
-
-def _judged(row: Row[Any]) -> JudgedRegister:
-    (qualities,) = leaf.parse_qualities(row.qualities, 1)
-    return JudgedRegister(Register(row.channel_id, row.reading_type, row.time_utc, row.value, qualities), row.outcome)
 
 
 def _at(position: Position) -> tuple[ColumnElement[bool], ...]:

@@ -453,6 +453,19 @@ def test_every_question_can_be_asked_as_of_a_data_version(store, channels, clock
     assert asked[3].positions == (Position(0, 2), Position(0, 2))
 
 
+def test_readings_of_many_channels_are_those_of_each_in_their_order_at_one_version(store, channels):
+    record(store, message("m1"), values(channels[0], 1, ["1", "2"]), values(channels[1], 1, ["3"]))
+    before = store.version()
+    record(store, message("m2"), values(channels[1], 2, ["4"]))
+    wanted = [channels[1].id, channels[0].id]
+    for at, expected in ((before, [("3",), ("1", "2")]), (None, [("3", "4"), ("1", "2")])):
+        found = list(store.readings_of(wanted, MIDNIGHT, MIDNIGHT + 86400, at))
+        assert [(one.channel.id, one.block.values) for one in found] == list(zip(wanted, expected, strict=True))
+        assert found == [store.readings(one, MIDNIGHT, MIDNIGHT + 86400, at) for one in wanted]
+    with pytest.raises(NotFound):
+        list(store.readings_of([channels[0].id, 999], MIDNIGHT, MIDNIGHT + 86400))
+
+
 def test_qualities_come_back_as_sent(store, channels):
     sent = [(), (Quality("1.0.0"),), FLAGGED, (Quality("1.4.9", "S14"), Quality("2.5.1", 'a "b" é'))]
     record(store, message("m1"), values(channels[0], 1, ["1", "2", "3", "4"], sent))

@@ -219,7 +219,7 @@ class DiesAt:
         return getattr(self._store, name)
 
 
-@pytest.mark.parametrize("method", ["cursor", "entries", "blocks", "channels", "readings", "rendered", "advance"])
+@pytest.mark.parametrize("method", ["cursor", "entries", "blocks", "channels", "readings_of", "rendered", "advance"])
 def test_killed_at_any_call_of_the_store_a_step_is_repeated_or_none(house, method):
     (channel,) = house.enrol(testing.channel())
     house.record(channel, utc("2026-01-01T00:15"), ["1"] * 96)
@@ -336,7 +336,7 @@ class Fails(DiesAt):
         return getattr(self._store, name)
 
 
-@pytest.mark.parametrize("method", ["cursor", "entries", "blocks", "channels", "readings", "rendered", "advance"])
+@pytest.mark.parametrize("method", ["cursor", "entries", "blocks", "channels", "readings_of", "rendered", "advance"])
 def test_a_store_that_fails_for_now_costs_no_day(house, method):
     (channel,) = house.enrol(testing.channel())
     house.record(channel, utc("2026-01-01T00:15"), ["1"] * 96)
