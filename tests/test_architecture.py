@@ -30,7 +30,7 @@ FLOORS = {
     "comparison": 4, "limits": 4, "rules": 4, "stands": 4,
     "hourly": 4, "realtime": 4,
     "validation": 5, "estimation": 5, "editing": 5, "completeness": 5,
-    "bill_document": 5, "evidence": 5, "testing": 5, "testing_store": 5,
+    "bill_document": 5, "contract": 5, "evidence": 5, "testing": 5, "testing_store": 5,
     "proof": 6, "bill_work": 6,
 }  # fmt: skip
 # Stairs within a floor, each with its reason in docs/adr/0002.
