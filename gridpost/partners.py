@@ -57,6 +57,9 @@ class Partner(NamedTuple):
         endpoint: the one address messages are pushed to; empty: it fetches from its mailbox.
         wsdl: where its own WSDL lies, a path or an address; empty: none.
         valid_from_utc_ms, valid_to_utc_ms: when it is a partner; None: no end.
+        ca: path of the certificates that may vouch for its HTTPS; empty: those the machine trusts.
+        push_user: who the bus is to its MultiSpeak service (UserID); empty: not stated.
+        push_password_file: path of the file that holds the password (Pwd); the password itself is in no entry.
     """
 
     id: str
@@ -68,6 +71,9 @@ class Partner(NamedTuple):
     wsdl: str = ""
     valid_from_utc_ms: int = 0
     valid_to_utc_ms: int | None = None
+    ca: str = ""
+    push_user: str = ""
+    push_password_file: str = ""
 
 
 class Grant(NamedTuple):

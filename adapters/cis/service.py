@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from gridpost import messages, ns
 from gridpost.controls import DETAIL_REASON
@@ -41,7 +42,9 @@ class PartnerService(SoapCall):
         endpoint: str = "",
         wrap: Wrap = plain,
         timeout_s: int = 30,
-        credentials: tuple[str, str, str] = ("", "", ""),
+        credentials: Callable[[], tuple[str, str, str]] = lambda: ("", "", ""),
+        *,
+        ca: str = "",
     ) -> None:
         """Name a partner.
 
@@ -50,13 +53,17 @@ class PartnerService(SoapCall):
             endpoint: its registered address; empty: the one in the description.
             wrap: makes an envelope of what is not translated: a seal for 61968-100, `answers.wrapping` for MultiSpeak.
             timeout_s: for a whole call.
-            credentials: user, password and company that a MultiSpeak header states where a message is translated.
+            credentials: returns user, password and company that a MultiSpeak header states where a message is
+                translated; asked at each call, so that a changed password counts at once.
+            ca: file of certificates that may vouch for the partner's HTTPS; empty: those the machine trusts.
         """
-        super().__init__(Partner(wsdl, endpoint, judged, wrap, timeout_s))
+        super().__init__(Partner(wsdl, endpoint, judged, wrap, timeout_s, ca))
+
+        def spoken(version: Version, name: str, body: bytes) -> bytes:
+            return wrapping(version, Credentials(*credentials()), _now)(name, body)
+
         self._spoken = {
-            version: SoapCall(
-                Partner(wsdl, endpoint, judged, wrapping(version, Credentials(*credentials), _now), timeout_s)
-            )
+            version: SoapCall(Partner(wsdl, endpoint, judged, partial(spoken, version), timeout_s, ca))
             for version in Version
         }
 

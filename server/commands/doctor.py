@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gridpost.errors import NotFound
+from gridpost.partners import Partner
 
 from .. import config as configuration
 from ..installed import entry_point
@@ -44,7 +45,7 @@ def command(partner: str, timeout: int, config_file: Path, as_json: bool) -> Non
         known = store.partner(partner)
         if known is None:
             raise NotFound(f"no partner {partner}")
-        service = partial(_service, known.wsdl, known.endpoint, timeout)
+        service = partial(_service, known, timeout)
         findings = list(Checkup(config, store, known, service, now_utc_ms, timeout).findings())
     well = all(one.state != FAIL for one in findings)
     if as_json:
@@ -54,9 +55,11 @@ def command(partner: str, timeout: int, config_file: Path, as_json: bool) -> Non
     sys.exit(0 if well else 1)
 
 
-def _service(wsdl: str, endpoint: str, timeout_s: int) -> Any:
+def _service(partner: Partner, timeout_s: int) -> Any:
     """What pushes are made with; asked only where something is pushed, for its libraries take a while to load."""
-    return entry_point("gridpost.deliveries", "soap")(wsdl, endpoint, timeout_s=timeout_s)
+    return entry_point("gridpost.deliveries", "soap")(
+        partner.wsdl, partner.endpoint, timeout_s=timeout_s, ca=partner.ca
+    )
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -54,6 +54,43 @@ def _ways(names: Sequence[str], unsigned: bool) -> Ways:
     return Ways("signature" in names, "tls" in names, "username" in names, unsigned)
 
 
+def _authorities(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Take a file of certificates to its whole path: the bus may run elsewhere."""
+    if not value:
+        return value
+    file = _whole_path(value)
+    try:
+        x509.load_pem_x509_certificates(Path(file).read_bytes())
+    except ValueError as error:
+        raise click.BadParameter(f"{value} holds no certificates in PEM form: {error}") from None
+    return file
+
+
+def _secret(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return _whole_path(value) if value else value
+
+
+def _whole_path(value: str) -> str:
+    file = Path(value).resolve()
+    if not file.is_file():
+        raise click.BadParameter(f"there is no file {value}")
+    return str(file)
+
+
+def _way_out(decorated: Any) -> Any:
+    """How it is called when something is pushed."""
+    options = (
+        click.option("--ca", callback=_authorities, metavar="FILE",
+                     help="Certificates (PEM) that may vouch for its HTTPS; empty: those the machine trusts."),
+        click.option("--push-user", help="Who the bus is to its MultiSpeak service (UserID)."),
+        click.option("--push-password-file", callback=_secret, metavar="FILE",
+                     help="File whose first line is the password (Pwd) that goes with it; read at each call."),
+    )  # fmt: skip
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
 @command.command("add")
 @click.argument("partner", callback=typed(check_bus_id))
 @click.option("--name", default="", help="What people call it; its id unless given.")
@@ -64,6 +101,7 @@ def _ways(names: Sequence[str], unsigned: bool) -> Ways:
 @click.option("--unsigned-commands", is_flag=True, help="Let its commands count without a signature.")
 @click.option("--endpoint", default="", help="The one address that messages are pushed to; empty: it fetches them.")
 @click.option("--wsdl", default="", help="Where its own WSDL lies.")
+@_way_out
 @click.option(
     "--to", "valid_to", callback=_moment, help="When it is no partner any more, such as 2027-01-01T00:00:00Z."
 )
@@ -71,7 +109,7 @@ def _ways(names: Sequence[str], unsigned: bool) -> Ways:
 @json_option
 def add(
     partner: str, name: str, role: str, tenant: str, ways: tuple[str, ...], unsigned_commands: bool, endpoint: str,
-    wsdl: str, valid_to: int | None, config_file: Path, as_json: bool,
+    wsdl: str, valid_to: int | None, config_file: Path, as_json: bool, **way_out: str | None,
 ) -> None:  # fmt: skip
     """Make PARTNER, the Source of its messages, known.
 
@@ -79,7 +117,16 @@ def add(
     """
     ends = None if valid_to is None else valid_to * 1000
     made = Partner(
-        partner, name or partner, Role(role), tenant, _ways(ways, unsigned_commands), endpoint, wsdl, 0, ends
+        partner,
+        name or partner,
+        Role(role),
+        tenant,
+        _ways(ways, unsigned_commands),
+        endpoint,
+        wsdl,
+        0,
+        ends,
+        **{name: text or "" for name, text in way_out.items()},
     )
     with opened(configuration.load(config_file)) as store:
         store.add_partner(made)
@@ -96,19 +143,21 @@ def add(
 @click.option("--unsigned-commands/--signed-commands", default=None, help="Whether commands count without a signature.")
 @click.option("--endpoint", help="The one address that messages are pushed to; empty: it fetches them.")
 @click.option("--wsdl", help="Where its own WSDL lies.")
+@_way_out
 @click.option("--to", "valid_to", callback=_moment, help="When it is no partner any more.")
 @config_option
 @json_option
 def set_(
     partner: str, name: str | None, role: str | None, ways: tuple[str, ...], unsigned_commands: bool | None,
     endpoint: str | None, wsdl: str | None, valid_to: int | None, config_file: Path, as_json: bool,
+    **way_out: str | None,
 ) -> None:  # fmt: skip
     """Change an entry; what is not named stays."""
     with opened(configuration.load(config_file)) as store:
         kept = _known(store, partner)
         unsigned = kept.ways.unsigned_commands if unsigned_commands is None else unsigned_commands
         named = ways or [way for way in WAYS if getattr(kept.ways, way)]
-        given: dict[str, Any] = {"name": name, "endpoint": endpoint, "wsdl": wsdl}
+        given: dict[str, Any] = {"name": name, "endpoint": endpoint, "wsdl": wsdl, **way_out}
         given |= {"role": Role(role) if role else None, "valid_to_utc_ms": valid_to and valid_to * 1000}
         changed = kept._replace(
             ways=_ways(named, unsigned), **{field: value for field, value in given.items() if value is not None}
@@ -289,6 +338,9 @@ def _shown(partner: Partner) -> dict[str, Any]:
         "unsigned_commands": partner.ways.unsigned_commands,
         "endpoint": partner.endpoint,
         "wsdl": partner.wsdl,
+        "ca": partner.ca,
+        "push_user": partner.push_user,
+        "push_password_file": partner.push_password_file,
         "until": None if partner.valid_to_utc_ms is None else format_utc(partner.valid_to_utc_ms // 1000),
     }
 

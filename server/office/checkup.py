@@ -31,6 +31,7 @@ from ..store import DeadLetter, SqlStore
 from ..store.call_ins import asked
 from ..store.mailbox import PUSH_READER
 from .callers import SIGNATURE_USE, TLS_USE, is_partner_at
+from .pushing import credentials
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 SOON_MS, DAY_MS = 30 * 86_400_000, 86_400_000
@@ -89,6 +90,7 @@ class Checkup:
             yield Finding("wsdl", FAIL, found, f"gridpost partner set {self.partner.id} {missing} ...")
         else:
             service = self.service()
+            yield from self.secret()
             yield from self.wsdl(service)
             yield from self.address(service)
 
@@ -156,6 +158,14 @@ class Checkup:
         if letters:
             found = f"{len(letters)} dead letter(s), the last: mail {letters[-1].subject}, {letters[-1].reason}"
             yield Finding("mailbox", FAIL, found, "mend the cause, then gridpost dead-letters --retry")
+
+    def secret(self) -> Iterator[Finding]:
+        """The password that its MultiSpeak service asks for: can it be read?"""
+        try:
+            credentials(self.partner)
+        except OurFault as error:
+            advice = f"gridpost partner set {self.partner.id} --push-password-file FILE"
+            yield Finding("secret", FAIL, error.reason, advice)
 
     def _letters(self) -> list[DeadLetter]:
         mine = PUSH_READER + self.partner.id
@@ -233,7 +243,8 @@ class Checkup:
         except OurFault as error:
             untrusted = "CERTIFICATE_VERIFY_FAILED" in error.reason
             advice = (
-                "have its HTTPS certificate issued for that name by a CA everybody trusts, and served with its chain"
+                "have its HTTPS certificate issued for that name by a CA everybody trusts, and served with its chain,"
+                f" or name its own CA: gridpost partner set {self.partner.id} --ca FILE"
             )
             yield Finding(
                 "tls" if untrusted else "http", FAIL, error.reason, advice if untrusted else "is its service up?"

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from gridpost.errors import OurFault, PeerFault
+from gridpost.errors import OurFault, PartnerUnreachable, PeerFault
 from gridpost.partners import Partner
 from gridpost.ports import Clock, Delivery, Signer
 from gridpost.requests import Mail
@@ -181,7 +183,28 @@ def calling(service: Callable[[], Any], signer: Signer, clock: Clock) -> Callabl
     """
 
     def deliver_to(partner: Partner) -> Delivery:
-        made: Delivery = service()(partner.wsdl, partner.endpoint, lambda _, body: seal_answer(signer, body, clock()))
+        made: Delivery = service()(
+            partner.wsdl,
+            partner.endpoint,
+            lambda _, body: seal_answer(signer, body, clock()),
+            credentials=partial(credentials, partner),
+            ca=partner.ca,
+        )
         return made
 
     return deliver_to
+
+
+def credentials(partner: Partner) -> tuple[str, str, str]:
+    """Return who the bus is to a partner's MultiSpeak service: user, password, company; empty: not stated.
+
+    Raises:
+        PartnerUnreachable: the password's file cannot be read; what is pushed is kept.
+    """
+    file = partner.push_password_file
+    try:
+        password = Path(file).read_text(encoding="utf-8").partition("\n")[0].rstrip("\r") if file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise PartnerUnreachable(f"the password for {partner.id} cannot be read from {file}: {why}") from None
+    return partner.push_user, password, ""

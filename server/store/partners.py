@@ -327,7 +327,8 @@ def _row(one: Partner) -> dict[str, Any]:
 def _partner(row: Row[Any]) -> Partner:
     ways = Ways(*map(bool, (row.by_signature, row.by_tls, row.by_username, row.unsigned_commands)))
     validity = (row.valid_from_utc_ms, row.valid_to_utc_ms)
-    return Partner(row.id, row.name, Role(row.role), row.tenant, ways, row.endpoint, row.wsdl, *validity)
+    way_out = (row.ca, row.push_user, row.push_password_file)
+    return Partner(row.id, row.name, Role(row.role), row.tenant, ways, row.endpoint, row.wsdl, *validity, *way_out)
 
 
 def _require(connection: Connection, partner_id: str) -> Row[Any]:

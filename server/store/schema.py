@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 from gridpost.errors import StoreUnavailable
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 

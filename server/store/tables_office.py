@@ -1,6 +1,6 @@
 """The tables of the office side: partners and what they may see, controls and their lives, mailboxes.
 
-As in `tables.py`, whose metadata this is: a column's meaning and unit stand in migrations/versions/0005.
+As in `tables.py`, whose metadata this is: a column's meaning and unit stand in migrations/versions/0005 and 0007.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ partner = Table(
     needed("valid_from_utc_ms", BigInteger),
     Column("valid_to_utc_ms", BigInteger),
     Column("password", Text),
+    needed("ca", Text),
+    needed("push_user", Text),
+    needed("push_password_file", Text),
 )
 
 partner_certificate = Table(
