@@ -33,6 +33,14 @@ _SAID: Mapping[str, tuple[str, ...]] = {
 }
 
 
+Known = Callable[[], tuple[str, str, str]]
+
+
+def nobody() -> tuple[str, str, str]:
+    """Return the credentials of a caller that states none."""
+    return "", "", ""
+
+
 class PartnerService(SoapCall):
     """Delivery to a partner's service; entry point ``soap`` of the group ``gridpost.deliveries``."""
 
@@ -42,9 +50,7 @@ class PartnerService(SoapCall):
         endpoint: str = "",
         wrap: Wrap = plain,
         timeout_s: int = 30,
-        credentials: Callable[[], tuple[str, str, str]] = lambda: ("", "", ""),
-        *,
-        ca: str = "",
+        access: tuple[Known, str] = (nobody, ""),
     ) -> None:
         """Name a partner.
 
@@ -53,10 +59,11 @@ class PartnerService(SoapCall):
             endpoint: its registered address; empty: the one in the description.
             wrap: makes an envelope of what is not translated: a seal for 61968-100, `answers.wrapping` for MultiSpeak.
             timeout_s: for a whole call.
-            credentials: returns user, password and company that a MultiSpeak header states where a message is
-                translated; asked at each call, so that a changed password counts at once.
-            ca: file of certificates that may vouch for the partner's HTTPS; empty: those the machine trusts.
+            access: what returns user, password and company that a MultiSpeak header states where a message is
+                translated, asked at each call, so that a changed password counts at once; and the file of certificates
+                that may vouch for the partner's HTTPS, empty: those the machine trusts.
         """
+        credentials, ca = access
         super().__init__(Partner(wsdl, endpoint, judged, wrap, timeout_s, ca))
 
         def spoken(version: Version, name: str, body: bytes) -> bytes:

@@ -20,6 +20,7 @@ from gridpost.partners import Partner
 from .. import config as configuration
 from ..installed import entry_point
 from ..office.checkup import FAIL, Checkup, Finding
+from ..office.pushing import credentials
 from .output import config_option, done, json_option, now_utc_ms, opened
 
 
@@ -58,7 +59,7 @@ def command(partner: str, timeout: int, config_file: Path, as_json: bool) -> Non
 def _service(partner: Partner, timeout_s: int) -> Any:
     """What pushes are made with; asked only where something is pushed, for its libraries take a while to load."""
     return entry_point("gridpost.deliveries", "soap")(
-        partner.wsdl, partner.endpoint, timeout_s=timeout_s, ca=partner.ca
+        partner.wsdl, partner.endpoint, timeout_s=timeout_s, access=(partial(credentials, partner), partner.ca)
     )
 
 

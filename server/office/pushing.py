@@ -187,8 +187,7 @@ def calling(service: Callable[[], Any], signer: Signer, clock: Clock) -> Callabl
             partner.wsdl,
             partner.endpoint,
             lambda _, body: seal_answer(signer, body, clock()),
-            credentials=partial(credentials, partner),
-            ca=partner.ca,
+            access=(partial(credentials, partner), partner.ca),
         )
         return made
 

@@ -238,7 +238,7 @@ def test_a_partner_whose_wsdl_is_multispeak_gets_multispeak(setting):
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_address[1]}/multispeak"
     setting.partner("cis", endpoint=address, wsdl=f"{address}?wsdl")
-    setting.to["cis"] = PartnerService(f"{address}?wsdl", address, credentials=lambda: ("gridpost", "secret", "Co-op"))
+    setting.to["cis"] = PartnerService(f"{address}?wsdl", address, access=(lambda: ("gridpost", "secret", "Co-op"), ""))
     event = EndDeviceEvent("", "3.26.0.85", AT, "M1", "power failed")
     readings = testing.readings_message("IED-1", "m-2", [testing.block(testing.channel(), AT // 1000, ["1.5"])])
     setting.post("cis", messages.encode(testing.events_message("bus", "m-1", [event])), messages.encode(readings))
