@@ -49,8 +49,6 @@ from .quoted import QuotedReceipts
 from .readers import BATCH, DayFileReader, Deliveries
 from .reception import Post, Reception
 from .store import SqlStore, open_store
-from .tasks import LOOK_S as TASKS_S
-from .tasks import follow as do_tasks
 from .tls import Https, renewed
 from .transports.device_http import DeviceHttpFactory
 from .transports.device_routes import Door
@@ -58,6 +56,7 @@ from .transports.http_values import HttpLimits
 from .transports.office_http import OfficeHttpFactory
 from .transports.shared_port import BACKLOG, SharedPort
 from .trust_keeper import TrustKeeper, own_certificates
+from .value_side import ValueSide
 from .worker import Aside, ReactorWorker
 from .zones import zone_of
 
@@ -141,11 +140,12 @@ class Bus:
         limits = DEVICE_LIMITS.raised(config.listen.body_limit)
         known = (config.bus.id, parts.signer, parts.store, parts.clock, zone_of)
         post = Post(*known, limits, config.trust.stale_crl, parts.rsa)
-        self._bench = Bench(parts.store, parts.signer, config.bus.id, parts.clock, zone_of, config)
         self._controls = ControlRoom(post, config.commands, parts.store, reactor)
         worker = ReactorWorker(reactor, self._pool, self._may_send)
         self._reception = Reception(post, parts.audit, worker, self._controls.desk)
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
+        bench = Bench(parts.store, parts.signer, config.bus.id, parts.clock, zone_of, config)
+        self._value = ValueSide(bench, self._aside.run, parts.audit)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._est = Est(parts.ca, parts.store, utc_now, config.trust)
         self._trust = self._trust_keeper()
@@ -176,6 +176,7 @@ class Bus:
         self._pool.start()
         self._readers_pool.start()
         self._controls.begin()
+        self._value.begin()
         listen = self._parts.config.listen
         addresses = []
         for scheme, address in zip(SCHEMES, (listen.http, listen.https), strict=True):
@@ -193,8 +194,8 @@ class Bus:
         follow = partial(self._controls.follow, self._aside.run, self._parts.audit, self._reception.alarms)
         self._every(LOOK_S, self._controls.desk.look)
         self._every(FOLLOW_S, lambda: self._reading("controls", follow))
-        tasks = partial(do_tasks, self._bench, self._aside.run, self._parts.audit)
-        self._every(TASKS_S, lambda: self._reading("tasks", tasks))
+        for look in self._value.looks():
+            self._every(look.every_s, partial(self._reading, look.name, look.once))
         push = partial(self._pushes.carry, self._aside.run, self._parts.audit)
         self._every(PUSH_S, lambda: self._reading("push", push))
         days = self._parts.config.office.mail_days
@@ -210,6 +211,7 @@ class Bus:
         self._stopping = True
         self._aside.hurry()
         self._controls.stop()
+        self._value.stop()
         for port in self._ports:
             await (port.stopListening() or succeed(None))
         for factory in self._factories.values():

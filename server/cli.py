@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "crl": Entry("crl", "Make, import, list and write lists of revoked certificates."),
     "export": Entry("export", "Write files from the store."),
     "log": Entry("log", "Check the log, sign its heads, prove entries, let old evidence go."),
+    "watch": Entry("watch", "Watch readings and prices of customers by policies."),
     "compare": Entry("compare", "Compare suppliers on a customer's own intervals, with a picture of the cost by hour."),
     "convert": Entry("convert", "Convert a file of readings to another format; needs no bus."),
     "validate": Entry("validate", "Check messages and documents against the schemas; needs no bus."),

@@ -164,6 +164,15 @@ class Office:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Readings and prices watched for customers; what is found is an event, what is decided a proposal."""
+
+    policies: str = setting(
+        "", "the file of what is watched, TOML; 'gridpost watch example' prints one; empty: nothing is"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
 
@@ -177,6 +186,7 @@ class Config:
     metrics: Metrics = Metrics()
     commands: Commands = Commands()
     office: Office = Office()
+    choice: Choice = Choice()
 
     @property
     def database(self) -> Path | str:
@@ -191,6 +201,7 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
     "metrics": Metrics, "commands": Commands, "office": Office,
+    "choice": Choice,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
 CLOCK_GAP = ("refuse", "hold")

@@ -1,4 +1,4 @@
-"""Entries of the bus's own (decision 9): documents, and readings that a rule or a person made, under the sender `bus`.
+"""Entries of the bus's own (decision 9): documents, readings and commands that a rule or a person made; sender `bus`.
 
 In: a bench and what is to be recorded. Out: the receipt that stands, an ordinary one. The evidence is an envelope that
 the bus's own P-256 key seals, so a proof shows it like anybody's message. A message id is recorded once: asked again,
@@ -12,12 +12,24 @@ from typing import NamedTuple
 
 from gridpost import answers, document_messages, exchange, messages, wssecurity
 from gridpost.check import check
+from gridpost.controls import NewControl, Wanted
 from gridpost.document_messages import CreatedDocuments
 from gridpost.documents import OURS, OWN, Document
 from gridpost.envelope import DEVICE_LIMITS, shape
 from gridpost.errors import Internal
-from gridpost.model import CreatedMeterReadings, Entry, Header, Readings, Receipt, Rows
+from gridpost.model import (
+    CreatedEndDeviceEvents,
+    CreatedMeterReadings,
+    EndDeviceEvent,
+    Entry,
+    Header,
+    Message,
+    Readings,
+    Receipt,
+    Rows,
+)
 from gridpost.ports import Clock, Signer, ZoneOf
+from gridpost.requests import CreateEndDeviceControls
 
 from .config import Config
 from .receipts import Recorded, receipt_maker, seal_answer
@@ -72,11 +84,33 @@ def record_readings(bench: Bench, message_id: str, readings: Readings) -> Receip
     return _record(bench, message, check(message, channels, bench.clock(), bench.zone_of))
 
 
-def _header(bench: Bench, noun: str, message_id: str) -> Header:
-    return Header("created", noun, bench.clock(), OURS, message_id)
+def record_controls(bench: Bench, message_id: str, wanted: Sequence[Wanted], controls: Sequence[NewControl]) -> Receipt:
+    """Put commands to devices into the log, in one entry; issuer OURS.
+
+    Args:
+        bench: see above.
+        message_id: as in `record_documents`.
+        wanted: what is asked for.
+        controls: what `Intake.judged` made of it.
+
+    Raises:
+        SignerUnavailable, StoreUnavailable: nothing was recorded.
+    """
+    header = _header(bench, "EndDeviceControls", message_id, "create")
+    return _record(bench, CreateEndDeviceControls(header, tuple(wanted)), Rows(controls=tuple(controls)))
 
 
-def _record(bench: Bench, message: CreatedDocuments | CreatedMeterReadings, rows: Rows) -> Receipt:
+def record_events(bench: Bench, message_id: str, events: Sequence[EndDeviceEvent]) -> Receipt:
+    """Put events that the bus itself found into the log, in one entry; arguments and errors as `record_documents`."""
+    header = _header(bench, "EndDeviceEvents", message_id)
+    return _record(bench, CreatedEndDeviceEvents(header, tuple(events)), Rows(events=tuple(events)))
+
+
+def _header(bench: Bench, noun: str, message_id: str, verb: str = "created") -> Header:
+    return Header(verb, noun, bench.clock(), OURS, message_id)
+
+
+def _record(bench: Bench, message: Message, rows: Rows) -> Receipt:
     header = message.header
     before = known(bench, header.message_id)
     if before is not None:

@@ -82,6 +82,15 @@ def cycle(year: int, month: int, zone: tzinfo, day: int = 1) -> Period:
     return Period(midnight(_clipped(year, month, day), zone), midnight(_clipped(*after, day), zone), zone)
 
 
+def cycle_at(interval_end_utc: int, zone: tzinfo, day: int = 1) -> Period:
+    """Return the billing cycle that an interval lies in."""
+    begun = local_day(interval_end_utc - 1, zone)
+    found = cycle(begun.year, begun.month, zone, day)
+    if found.from_utc < interval_end_utc:
+        return found
+    return cycle(begun.year - (begun.month == 1), (begun.month - 2) % 12 + 1, zone, day)
+
+
 def cycles(from_utc: int, to_utc: int, zone: tzinfo, day: int = 1) -> tuple[Period, ...]:
     """Return a stretch of time cut where billing cycles begin, each part with its share of its cycle by the seconds."""
     first = local_day(from_utc, zone)

@@ -101,13 +101,21 @@ def price_at(tariff: Tariff, moment_utc: int, zone: tzinfo, tier: int = 0) -> De
     Raises:
         TariffRefused: the tariff has no price then.
     """
+    found = price_or_none(tariff, moment_utc, zone, tier)
+    if found is None:
+        raise TariffRefused(f"tariff {tariff.id} has no price of a kWh at this moment")
+    return found
+
+
+def price_or_none(tariff: Tariff, moment_utc: int, zone: tzinfo, tier: int = 0) -> Decimal | None:
+    """Return the same, None where the tariff has no price then."""
     prices = tariff.interval_prices
     if prices is not None:
         end = moment_utc + prices.interval_s - (moment_utc - (prices.ends_utc or (0,))[0]) % prices.interval_s
         if end in prices.ends_utc:
             return prices.prices[prices.ends_utc.index(end)]
     if tariff.energy is None or not tariff.in_force(moment_utc):
-        raise TariffRefused(f"tariff {tariff.id} has no price of a kWh at this moment")
+        return None
     local = datetime.fromtimestamp(moment_utc, zone)
     off = local.date() in tariff.holidays
     period = tariff.energy.periods[tariff.energy.schedule.at(local.month, local.weekday(), local.hour, off)]

@@ -47,6 +47,28 @@ def read(text: str, unsaid: Unsaid, stored: Stored) -> Bid:
     return Bid(name or name_of(tariffs), tariffs)
 
 
+def present(tariffs: Sequence[Tariff]) -> Bid:
+    """Return what a contract's customer pays now as a bid."""
+    return Bid(name_of(tariffs), tuple(tariffs))
+
+
+def offered(now: Bid, tariffs: Sequence[Tariff]) -> list[Bid]:
+    """Return the bids that tariffs on file make for a customer: one for both, or one part exchanged and the other kept.
+
+    Args:
+        now: what is paid now, an energy and a distribution tariff where they are two (F65).
+        tariffs: on file; those of another currency, and those paid now, make no bid.
+    """
+    found = []
+    for tariff in tariffs:
+        kept = [one for one in now.tariffs if "both" not in (one.kind, tariff.kind) and one.kind != tariff.kind]
+        whole = (tariff, *kept)
+        covers = tariff.kind == "both" or kept
+        if covers and tariff not in now.tariffs and tariff.currency == now.tariffs[0].currency:
+            found.append(Bid(name_of(whole), whole))
+    return found
+
+
 def name_of(tariffs: Sequence[Tariff]) -> str:
     """Return what a bid without a name is called."""
     return " + ".join(f"{tariff.supplier}, {tariff.name}" for tariff in tariffs)

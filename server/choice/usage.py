@@ -11,7 +11,7 @@ from datetime import date, timedelta, tzinfo
 from typing import NamedTuple
 
 from gridpost import units
-from gridpost.applications.calendar import Period, cycles, midnight
+from gridpost.applications.calendar import Period, cycle_at, cycles, midnight
 from gridpost.applications.comparison import Usage
 from gridpost.applications.determinants import ENERGY, EXPORT, REACTIVE, Metered
 from gridpost.errors import BillRefused, NotFound
@@ -53,9 +53,8 @@ def periods(asked: Asked, extent: tuple[int, int]) -> tuple[Period, ...]:
     """
     begins, ends = extent
     if asked.running:
-        (*_, newest) = cycles(begins, ends, asked.zone, asked.cycle_day)
-        whole = cycles(newest.from_utc - 32 * 86_400, ends, asked.zone, asked.cycle_day)[-1]
-        return (whole,)
+        begins = cycle_at(ends, asked.zone, asked.cycle_day).from_utc
+        return cycles(begins, ends, asked.zone, asked.cycle_day)
     begins = midnight(asked.first, asked.zone) if asked.first else begins
     ends = midnight(asked.last + timedelta(days=1), asked.zone) if asked.last else ends
     if begins >= ends:

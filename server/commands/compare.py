@@ -18,16 +18,17 @@ import click
 from gridpost.applications.comparison import Bid
 from gridpost.errors import ConfigInvalid
 from gridpost.ports import FormatOptions
-from gridpost.tariff import SCOPES
+from gridpost.tariff import SCOPES, Tariff
 from gridpost.units import decimal_text
 
+from .. import config as configuration
 from ..choice import bids, comparing, usage
 from ..choice.comparing import Question
 from ..tariff_files import Unsaid
 from ..zones import zone_of
 from .convert import FORMATS
 from .files import write_whole
-from .output import config_option, done, json_option, typed
+from .output import config_option, done, json_option, now_utc_ms, opened, typed
 
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -95,11 +96,28 @@ def _of_file(readings: Path, source: str, **asked: Any) -> Question:
     unsaid = Unsaid(asked["zone"], scope=asked["scope"])
     present, *offers = _bids((asked["present"], *asked["offers"]), unsaid, bids.no_store)
     meter = next(iter(used.readings.values())).channel.key.meter
-    return Question(present, offers, used, Decimal(decimal_text(asked["switching_cost"])), meter)
+    return Question(present, offers, used, _cost(asked), meter)
 
 
-def _of_contract(contract: str, **asked: Any) -> Question:
-    raise click.UsageError("later")
+def _of_contract(contract: str, config_file: Path, **asked: Any) -> Question:
+    from ..choice import contracts  # here, so that files are compared without the store's libraries
+
+    with opened(configuration.load(config_file)) as store:
+        now_utc = now_utc_ms() // 1000
+        place = contracts.place_of(store, zone_of, contract, now_utc)
+        used = contracts.usage_of(store, place, _time(asked, place.zone))
+        unsaid = Unsaid(place.contract.zone, scope=asked["scope"])
+
+        def stored(supplier: str, name: str) -> Tariff:
+            return contracts.tariff_of(store, supplier, name, now_utc)
+
+        present = bids.read(asked["present"], unsaid, stored) if asked["present"] else bids.present(place.tariffs)
+        offers = _bids(asked["offers"], unsaid, stored) or bids.offered(present, contracts.offers(store, now_utc))
+    return Question(present, offers, used, _cost(asked), f"{contract}, {place.contract.usage_point}")
+
+
+def _cost(asked: dict[str, Any]) -> Decimal:
+    return Decimal(decimal_text(asked["switching_cost"]))
 
 
 def _time(asked: dict[str, Any], zone: Any) -> usage.Asked:

@@ -24,6 +24,7 @@ from gridpost.controls import (
     Step,
     mrid_of,
 )
+from gridpost.documents import OURS
 from gridpost.encrypted_readings import NOUN as ENCRYPTED
 from gridpost.encrypted_readings import CreatedEncryptedReadings
 from gridpost.envelope import DEVICE_LIMITS, shape
@@ -229,6 +230,9 @@ class Follower:
     ) -> Granted:
         senders = {header.sender for header in headers if not rows.of(header.position).is_empty}
         of_sender: dict[str, Sequence[Channel]] = {one: self._store.channels(one) for one in sorted(senders)}
+        if OURS in senders:  # what the bus itself found is of the meters that its events name
+            meters = sorted({one.event.asset for one in rows.events if one.sender == OURS})
+            of_sender[OURS] = [channel for meter in meters for channel in self._store.channels(meter=meter)]
         channels = {channel.id: channel for theirs in of_sender.values() for channel in theirs}
         if any(row.channel_id not in channels for row in rows.blocks):  # the bus's own entries speak for any channel
             channels |= {channel.id: channel for channel in self._store.channels()}

@@ -154,13 +154,17 @@ class Reading:
             rows = select_by(connection, _FIND, (message_id, sender))
         return StoredReceipt(*rows[0]) if rows else None
 
-    def channels(self, sender: str | None = None, meter: str | None = None) -> Sequence[Channel]:
-        """See `ports.Store`."""
+    def channels(
+        self, sender: str | None = None, meter: str | None = None, usage_point: str | None = None
+    ) -> Sequence[Channel]:
+        """See `ports.Store`; `usage_point`: only its channels, past and present."""
         query = _CHANNELS
         if sender is not None:
             query = query.where(channel.c.serial == sender)
         if meter is not None:
             query = query.where(channel.c.meter == meter)
+        if usage_point is not None:
+            query = query.where(channel.c.usage_point == usage_point)
         return [channel_of(row) for row in self._all(query, {})]
 
     # --- the log ---

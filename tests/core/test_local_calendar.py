@@ -107,3 +107,29 @@ def test_hours_hold_every_expected_interval_once(start, length, interval_s):
     assert [index for hour in found for index in range(hour.first, hour.beyond)] == list(
         range(len(calendar.expected_ends(period, interval_s)))
     )
+
+
+@pytest.mark.parametrize(
+    ("end", "day", "begins"),
+    [
+        (_utc(2026, 3, 17, 5), 17, _utc(2026, 2, 17, 6)),  # ends with the cycle: midnight of the 17th, UTC-5 by then
+        (_utc(2026, 3, 17, 5, 15), 17, _utc(2026, 3, 17, 5)),
+        (_utc(2026, 1, 10), 17, _utc(2025, 12, 17, 6)),
+        (_utc(2026, 3, 1, 6), 31, _utc(2026, 2, 28, 6)),  # February's last day is its 31st
+        (_utc(2026, 1, 1, 6), 1, _utc(2025, 12, 1, 6)),
+    ],
+)
+def test_an_interval_lies_in_one_billing_cycle(end, day, begins):
+    found = calendar.cycle_at(end, CHICAGO, day)
+    assert found.from_utc == begins
+    assert found.from_utc < end <= found.to_utc
+
+
+def test_a_stretch_is_cut_where_cycles_begin():
+    parts = calendar.cycles(_utc(2026, 1, 10), _utc(2026, 3, 31), UTC, 17)
+    assert [(part.from_utc, part.to_utc) for part in parts] == [
+        (_utc(2026, 1, 10), _utc(2026, 1, 17)), (_utc(2026, 1, 17), _utc(2026, 2, 17)),
+        (_utc(2026, 2, 17), _utc(2026, 3, 17)), (_utc(2026, 3, 17), _utc(2026, 3, 31)),
+    ]  # fmt: skip
+    # 7 of 31 days, whole, whole, 14 of 31
+    assert [str(part.share)[:8] for part in parts] == ["0.225806", "1", "1", "0.451612"]

@@ -1,0 +1,60 @@
+"""The value side of a running bus: what is asked of it becomes entries, and readers that follow the log for customers.
+
+In: a bench, the running bus's way of doing a step aside, the audit log. Out: looks, each with its name and how many
+seconds lie between two of them; `app.py` has them called. Which looks there are is said here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from . import tasks
+from .audit import Audit
+from .choice import running
+from .choice.policies import load
+from .choice.watching import Watcher
+from .own import Bench
+
+Aside = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class Look(NamedTuple):
+    """What is done again and again: its name, the seconds between, a coroutine function."""
+
+    name: str
+    every_s: float
+    once: Callable[[], Coroutine[Any, Any, None]]
+
+
+class ValueSide:
+    """Made with the bus."""
+
+    def __init__(self, bench: Bench, aside: Aside, audit: Audit) -> None:
+        """Read what the settings name; nothing runs before `looks`.
+
+        Raises:
+            NotFound, ConfigInvalid: the file of policies cannot be used.
+        """
+        self._bench, self._aside, self._audit = bench, aside, audit
+        choice = bench.config.choice
+        watches = load(bench.config.path(choice.policies)) if choice.policies else ()
+        self._watcher = Watcher(bench, watches) if watches else None
+
+    def begin(self) -> None:
+        """Let readers that never ran start where the log is; before anything is listened on."""
+        if self._watcher:
+            self._watcher.begin()
+
+    def looks(self) -> Iterator[Look]:
+        """Yield what is to be done again and again."""
+        yield Look("tasks", tasks.LOOK_S, partial(tasks.follow, self._bench, self._aside, self._audit))
+        if self._watcher:
+            follow = partial(running.follow, self._watcher, self._aside, self._audit, self._bench.clock)
+            yield Look("watch", running.LOOK_S, follow)
+
+    def stop(self) -> None:
+        """Follow no further than the present step."""
+        if self._watcher:
+            self._watcher.stopping = True
