@@ -68,7 +68,14 @@ class Authority(Protocol):
         """
 
     def device(self, raw: bytes) -> Signed:
-        """Open what a device or a partner sealed, or a bus of what a partner sent it without a signature.
+        """Open what a device or a bus sealed.
+
+        Raises:
+            PeerFault: it is not.
+        """
+
+    def partner(self, raw: bytes) -> Signed:
+        """Open what a partner sealed, or a bus of what a partner sent it without a signature.
 
         Raises:
             PeerFault: it is not.
@@ -136,6 +143,12 @@ def examine(exhibit: Exhibit, authority: Authority, channels: Mapping[int, Chann
     return Examined(examination.leaf_hash(), receipt, message, tuple(examination.items))
 
 
+def wrong_blocks(message: Message, rows: Sequence[BlockRow], channels: Mapping[int, ChannelKey]) -> list[str]:
+    """Return why rows of interval values cannot come from a message: digits, qualities, or the channel they name."""
+    said = _Said(message, channels)
+    return [reason for reason in map(said.wrong_in_block, rows) if reason]
+
+
 class _Examination:
     """One entry under examination; collects findings."""
 
@@ -169,7 +182,7 @@ class _Examination:
         if raw is None:
             return None
         try:
-            signed = authority.device(raw)
+            signed = (authority.partner if header.transport.startswith(OFFICE) else authority.device)(raw)
             schemas.validate(signed.payload)
             message = messages.decode(signed.payload)
         except PeerFault as error:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from . import heads, leaf, merkle
 from .errors import AnswerUntrusted, FileInvalid, Item, PeerFault
-from .evidence import Authority, Exhibit, examine, name, open_receipt
+from .evidence import Authority, Examined, Exhibit, examine, name, open_receipt
 from .heads import TreeHead
 from .leaf import BlockRow, ControlRow, DocumentRow, EntryRows, EventRow, HeaderRow, LeafParts, RegisterRow
 from .model import Position, Receipt
@@ -217,29 +217,38 @@ class Verifier:
     """Checks a proof file line by line; holds one line at a time, so a file may be of any length.
 
     Attributes:
+        spans: the entries its first line names.
+        authority: who judged its signatures; None before there was one.
+        states: what else there is to tell of it.
         heads: the tree heads found, by partition.
         roots: what every head, anchor and receipt in it says of the log, for comparison across files.
         entries, values, without_evidence: counts.
         items: findings.
     """
 
-    def __init__(self, trusted: Sequence[str], authority_of: Callable[[str], Authority]) -> None:
+    def __init__(self, trusted: Sequence[str], authority_of: Callable[[str], Authority], lines_before: int = 0) -> None:
         """Begin.
 
         Args:
             trusted: CA certificates, PEM as OpenSSL writes it; empty: none is known, which is a finding.
             authority_of: makes a judge of signatures from one or more of them.
+            lines_before: how many lines stand in the file before the first one given here; findings count them.
         """
         self._trusted, self._authority_of = trusted, authority_of
         self._offered: list[str] = []
-        self._authority: Authority | None = None
-        self._number, self._stage = 0, -1
+        self.authority: Authority | None = None
+        self._number, self._stage = lines_before, -1
         self._due: Iterator[Position] = iter(())
         self._missing = 0
+        self.spans: list[Span] = []
+        self.states: dict[str, Any] = {}
         self.heads: dict[int, TreeHead] = {}
         self.roots: list[Root] = []
         self.entries = self.values = self.without_evidence = 0
         self.items: list[Item] = []
+
+    def taken(self, kept: Exhibit, examined: Examined) -> None:
+        """Take note of an entry that was looked at, whatever was found: nothing here, so that a file may be long."""
 
     def run(self, lines: Iterable[bytes]) -> None:
         """Check every line, then whether the file is whole."""
@@ -266,9 +275,9 @@ class Verifier:
     def _start(self, fields: Mapping[str, Any]) -> None:
         if fields["version"] != VERSION:
             raise ValueError(f"version {fields['version']} is not known here")
-        spans = [Span(*span) for span in fields["spans"]]
-        self._due = (Position(one.partition, seq) for one in spans for seq in range(one.first, one.last + 1))
-        self._missing = sum(one.last + 1 - one.first for one in spans)
+        self.spans = [Span(*span) for span in fields["spans"]]
+        self._due = (Position(one.partition, seq) for one in self.spans for seq in range(one.first, one.last + 1))
+        self._missing = sum(one.last + 1 - one.first for one in self.spans)
 
     def _offer(self, fields: Mapping[str, Any]) -> None:
         pem: str = fields["pem"]
@@ -277,9 +286,10 @@ class Verifier:
         self._offered.append(pem)
 
     def _judge(self) -> Authority:
-        if self._authority is None:
-            self._authority = self._authority_of("".join(self._trusted or self._offered))
-        return self._authority
+        """Who judges signatures: by what is trusted, or where nothing is, by what the file itself offers."""
+        if self.authority is None:
+            self.authority = self._authority_of("".join(self._trusted or self._offered))
+        return self.authority
 
     def _head(self, fields: Mapping[str, Any]) -> None:
         root, head = read_root(fields["signed"].encode(), self._judge())
@@ -307,6 +317,7 @@ class Verifier:
         if due != position:
             self._add("proof-incomplete", f"{name(position)} stands where {name(due) if due else 'no entry'} is due")
         examined = examine(kept, self._judge())
+        self.taken(kept, examined)
         for item in examined.items:
             self._add(item.code, item.reason, item.path)
         head = self._head_of(position.partition)

@@ -48,7 +48,7 @@ class StoreAuthority:
         return signed
 
     def device(self, raw: bytes) -> Signed:
-        """See `evidence.Authority`."""
+        """See `evidence.Authority`; partners' certificates are on file like devices'."""
         envelope = shape(raw, DEVICE_LIMITS.raised(len(raw)))
         sender = self._senders.get(envelope.certificate_sha256)
         if sender is not None:
@@ -57,6 +57,8 @@ class StoreAuthority:
             return self.bus(raw)  # sealed what a partner sent it without a signature
         except SignatureInvalid:
             raise SignatureInvalid(detail="no certificate of that fingerprint is on file") from None
+
+    partner = device
 
 
 def _verified(envelope: Envelope, signer: str) -> Signed:
@@ -153,10 +155,14 @@ def against(archive: Archive, channels: Mapping[int, ChannelKey], trust: Trust, 
         trust: whose bus certificates are believed.
         now_utc_ms: the moment of the check.
     """
-    senders = {row["sha256"]: row["serial"] for row in archive.certificates_on_file()}
-    senders |= {row["sha256"]: row["partner"] for row in archive.partner_certificates_on_file()}
-    authority: Authority = StoreAuthority(trust, senders)
+    authority: Authority = StoreAuthority(trust, senders(archive))
     return Against(Known(authority, channels, now_utc_ms - KEPT_DAYS * DAY_MS), trust)
+
+
+def senders(archive: Archive) -> dict[bytes, str]:
+    """Return SHA-256 of every device's and partner's certificate on file -> whose it is."""
+    found = {row["sha256"]: row["serial"] for row in archive.certificates_on_file()}
+    return found | {row["sha256"]: row["partner"] for row in archive.partner_certificates_on_file()}
 
 
 def check(archive: Archive, held: Against, anchors: Sequence[Anchor], watch: Callable[[int, int], None]) -> Result:

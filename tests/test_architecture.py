@@ -31,7 +31,7 @@ FLOORS = {
     "hourly": 4, "realtime": 4,
     "validation": 5, "estimation": 5, "editing": 5, "completeness": 5,
     "bill_document": 5, "contract": 5, "evidence": 5, "testing": 5, "testing_store": 5,
-    "proof": 6, "bill_work": 6,
+    "proof": 6, "bill_work": 6, "bill_check": 7, "bill_proof": 8,
 }  # fmt: skip
 # Stairs within a floor, each with its reason in docs/adr/0002.
 SAME_FLOOR = {

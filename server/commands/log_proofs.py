@@ -79,7 +79,7 @@ def prove(entries: tuple[str, ...], anchors: tuple[Path, ...], out: Path, config
         source = Source.of(config, store)
         spans = [Span(one.partition, one.seq, one.seq) for one in (_position(name, source.trust) for name in entries)]
         held = [(read_file(file, source.trust), file.read_bytes()) for file in anchors]
-        wanted = Wanted(spans, _heads(source, spans, [anchor for anchor, _ in held]), held)
+        wanted = Wanted(spans, heads_for(source, spans, [anchor for anchor, _ in held]), held)
         _write(source, (out, wanted), lambda: None)
     done(as_json, {"file": str(out), "entries": len(spans)}, f"{out}: {len(spans)} entries")
 
@@ -105,7 +105,7 @@ def export(partition: int | None, first: int, last: int | None, out: str, config
         spans = _spans(store, partition, (first, last))
         total = sum(span.last - span.first + 1 for span in spans)
         task = bars.add_task("exporting", total=total)
-        wanted = Wanted(spans, _heads(source, spans, ()))
+        wanted = Wanted(spans, heads_for(source, spans, ()))
         written = [_write(source, part, lambda: bars.advance(task)) for part in _parts(wanted, out)]
     done(as_json, {"files": written, "entries": total}, "\n".join(written))
 
@@ -182,8 +182,12 @@ def _damaged(partition: int, seq: int) -> StoreUnavailable:
     return StoreUnavailable(f"the log is damaged at entry {partition}:{seq}; `gridpost log check` says how")
 
 
-def _heads(source: Source, spans: Sequence[Span], anchors: Sequence[Anchor]) -> dict[int, KeptHead]:
-    """Return a head of each partition concerned that covers all that is asked for; sign one where there is none."""
+def heads_for(source: Source, spans: Sequence[Span], anchors: Sequence[Anchor]) -> dict[int, KeptHead]:
+    """Return a head of each partition concerned that covers all that is asked for; sign one where there is none.
+
+    Raises:
+        NotFound: the log is not that long.
+    """
     needed: dict[int, int] = {}
     newest = source.store.version()
     asked = [(span.partition, span.last + 1) for span in spans]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from rich.progress import Progress
 
-from gridpost import exchange, messages, proof, schemas, wssecurity
-from gridpost.envelope import DEVICE_LIMITS
-from gridpost.errors import ConfigInvalid, EnvelopeShape, Item, PeerFault, SignatureInvalid, SourceMismatch
+from gridpost import bill_proof, exchange, messages, proof, schemas, wssecurity
+from gridpost.bill_proof import BillVerifier
+from gridpost.envelope import DEVICE_LIMITS, shape
+from gridpost.errors import ConfigInvalid, EnvelopeShape, FileInvalid, Item, PeerFault, SignatureInvalid, SourceMismatch
 from gridpost.evidence import Authority, Signed
 from gridpost.heads import TreeHead
 from gridpost.model import Message, Receipt
@@ -61,6 +63,34 @@ class IndependentAuthority:
         names = x509.load_der_x509_certificate(signed.certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         serial = str(names[0].value) if len(names) == 1 else ""
         return Signed(signed.envelope.payload, serial, signed.created_utc_ms)
+
+    partner = device
+
+
+class BillAuthority(IndependentAuthority):
+    """For proofs of bills: a supplier's tariff holds also where nobody here knows the supplier's CA.
+
+    Then the message must hold by the certificate it brings, and whose that is, the bus alone says: in the leaf, the
+    receipt and the head.
+
+    Attributes:
+        vouched: such certificates; they are told, none is hidden.
+    """
+
+    def __init__(self, ca_pem: str) -> None:
+        """See `IndependentAuthority`."""
+        super().__init__(ca_pem)
+        self.vouched: set[str] = set()
+
+    def partner(self, raw: bytes) -> Signed:
+        """See `evidence.Authority`."""
+        try:
+            return self.device(raw)
+        except SignatureInvalid:
+            own = x509.load_der_x509_certificate(shape(raw, DEVICE_LIMITS.raised(len(raw))).certificate)
+            signed = independent.verify_signature(raw, pem_of(own).encode())
+        self.vouched.add(f"{signed.subject} sha256:{sha256(signed.certificate).hexdigest()}")
+        return Signed(signed.envelope.payload, "", signed.created_utc_ms)
 
 
 def _is_bus(der: bytes) -> bool:
@@ -125,11 +155,14 @@ def verify(file: Path, trusted: Sequence[str], watch: Callable[[int], None]) -> 
         watch: told how many bytes were read, now and then.
     """
     with file.open("rb") as stream:
-        if proof.is_proof(stream.readline(LONGEST_LINE)):
+        first = stream.readline(LONGEST_LINE)
+        if proof.is_proof(first) or bill_proof.is_bill_proof(first):
             stream.seek(0)
-            return _proof(str(file), trusted, _watched(stream, watch))
+            return (_proof if proof.is_proof(first) else _bill)(str(file), trusted, _watched(stream, watch))
     raw = file.read_bytes()
     watch(len(raw))
+    if not first.lstrip().startswith(b"<"):
+        return Verdict(str(file), "unknown", {}, (Item(FileInvalid.code, "no file of ours begins so", "line 1"),))
     try:
         return _sealed(str(file), raw, trusted)
     except PeerFault as error:
@@ -143,15 +176,25 @@ def _watched(stream: Any, watch: Callable[[int], None]) -> Iterator[bytes]:
 
 
 def _proof(name: str, trusted: Sequence[str], lines: Iterator[bytes]) -> Verdict:
-    verifier = Verifier(trusted, IndependentAuthority)
+    return _verdict((name, "proof"), Verifier(trusted, IndependentAuthority), lines)
+
+
+def _bill(name: str, trusted: Sequence[str], lines: Iterator[bytes]) -> Verdict:
+    return _verdict((name, "proof of a bill"), BillVerifier(trusted, BillAuthority), lines)
+
+
+def _verdict(of: tuple[str, str], verifier: Verifier, lines: Iterator[bytes]) -> Verdict:
     verifier.run(lines)
     states = {
+        **verifier.states,
         "entries": verifier.entries,
         "values": verifier.values,
         "without_message": verifier.without_evidence,
         "heads": [_head(head) for head in verifier.heads.values()],
     }
-    return Verdict(name, "proof", states, tuple(verifier.items), tuple(verifier.roots))
+    if isinstance(verifier.authority, BillAuthority) and verifier.authority.vouched:
+        states["known_to_the_bus_alone"] = "; ".join(sorted(verifier.authority.vouched))
+    return Verdict(*of, states, tuple(verifier.items), tuple(verifier.roots))
 
 
 def _sealed(name: str, raw: bytes, trusted: Sequence[str]) -> Verdict:
