@@ -187,7 +187,9 @@ class LiveBus:
         line = self.process.stdout.readline()
         self.started_s = time.monotonic() - began
         assert line, f"the bus did not start: {self.errors()}"
-        self.addresses = json.loads(line)["addresses"]
+        told = json.loads(line)
+        assert "addresses" in told, f"the bus did not start: {line.strip()}"
+        self.addresses = told["addresses"]
         return self
 
     def stop(self) -> int:
