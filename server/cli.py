@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Entry] = {
     "watch": Entry("watch", "Watch readings and prices of customers by policies."),
     "compare": Entry("compare", "Compare suppliers on a customer's own intervals, with a picture of the cost by hour."),
     "proof": Entry("proof", "Write the proof of a bill: a file that anybody can check."),
+    "report": Entry("report", "Report use and cost, for the user of a contract or its supplier."),
     "convert": Entry("convert", "Convert a file of readings to another format; needs no bus."),
     "validate": Entry("validate", "Check messages and documents against the schemas; needs no bus."),
     "verify": Entry("verify", "Check receipts, tree heads and proof files; needs no bus."),

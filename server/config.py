@@ -173,6 +173,16 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Reports:
+    """Reports of use and cost that the bus makes by itself, for users and suppliers."""
+
+    directory: str = setting("", "where they go; empty: none are made")
+    every: str = setting("", "each day, week (from Monday) or cycle that is over; empty: none by the calendar")
+    grace_h: int = setting(6, "hours after its end at which it is reported, for data that comes late")
+    on_event: bool = setting(True, "whether the running cycle is reported when a policy found something")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
 
@@ -187,6 +197,7 @@ class Config:
     commands: Commands = Commands()
     office: Office = Office()
     choice: Choice = Choice()
+    reports: Reports = Reports()
 
     @property
     def database(self) -> Path | str:
@@ -202,8 +213,10 @@ SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
     "metrics": Metrics, "commands": Commands, "office": Office,
     "choice": Choice,
+    "reports": Reports,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
+REPORTS_EVERY = ("", "day", "week", "cycle")
 CLOCK_GAP = ("refuse", "hold")
 _DECIMAL = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?\Z", re.ASCII)
 
@@ -249,12 +262,15 @@ def _check(config: Config, file: Path) -> None:
         "office.connections_per_peer": (config.office.connections_per_peer, 1),
         "office.page": (config.office.page, 1),
         "office.mail_days": (config.office.mail_days, 0),
+        "reports.grace_h": (config.reports.grace_h, 0),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:
             raise ConfigInvalid(f"{file}: {name} must be at least {smallest}")
     if config.trust.stale_crl not in STALE_CRL:
         raise ConfigInvalid(f"{file}: trust.stale_crl must be one of {', '.join(STALE_CRL)}")
+    if config.reports.every not in REPORTS_EVERY:
+        raise ConfigInvalid(f"{file}: reports.every must be day, week, cycle or empty")
     for name, one in (("listen", config.listen), ("office", config.office)):
         if one.https and not (one.tls_certificate and one.tls_key):
             raise ConfigInvalid(f"{file}: {name}.https needs {name}.tls_certificate and {name}.tls_key")

@@ -41,11 +41,14 @@ class ValueSide:
         choice = bench.config.choice
         watches = load(bench.config.path(choice.policies)) if choice.policies else ()
         self._watcher = Watcher(bench, watches) if watches else None
+        self._reports = running.reports_of(bench)
 
     def begin(self) -> None:
         """Let readers that never ran start where the log is; before anything is listened on."""
         if self._watcher:
             self._watcher.begin()
+        if self._reports:
+            self._reports.reporter.begin()
 
     def looks(self) -> Iterator[Look]:
         """Yield what is to be done again and again."""
@@ -53,8 +56,13 @@ class ValueSide:
         if self._watcher:
             follow = partial(running.follow, self._watcher, self._aside, self._audit, self._bench.clock)
             yield Look("watch", running.LOOK_S, follow)
+        if self._reports:
+            report = partial(self._reports.carry, self._aside, self._audit, self._bench.clock)
+            yield Look("reports", running.REPORTS_S, report)
 
     def stop(self) -> None:
         """Follow no further than the present step."""
         if self._watcher:
             self._watcher.stopping = True
+        if self._reports:
+            self._reports.reporter.stopping = True
