@@ -27,6 +27,7 @@ from . import (
     ns,
     office_messages,
     schemas,
+    supply_messages,
     units,
 )
 from .encoding import encode as encode_push
@@ -95,6 +96,7 @@ _ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
     **control_messages.ENCODERS,
     **office_messages.ENCODERS,
     **meter_config_messages.ENCODERS,
+    **supply_messages.ENCODERS,
 }
 
 
@@ -337,7 +339,12 @@ def _decode_event(element: Element, findings: Findings) -> EndDeviceEvent:
     )
 
 
-_REQUESTS = {**control_messages.REQUESTS, **office_messages.REQUESTS, **meter_config_messages.REQUESTS}
+_REQUESTS = {
+    **control_messages.REQUESTS,
+    **office_messages.REQUESTS,
+    **meter_config_messages.REQUESTS,
+    **supply_messages.REQUESTS,
+}
 
 # QName of the Body's child -> how it is read. The one table of messages.
 MESSAGES: Mapping[str, Kind] = {

@@ -149,7 +149,7 @@ def encode_meter_readings_reply(reply_header: Header, readings: Readings, page: 
     Raises:
         CannotRepresent: a text holds a character that XML cannot.
     """
-    return encode_reply(_paged(reply_header, page, at), encode_readings(readings))
+    return encode_reply(paged(reply_header, page, at), encode_readings(readings))
 
 
 def encode_end_device_events_reply(reply_header: Header, events: Sequence[EndDeviceEvent], page: str, at: str) -> bytes:
@@ -158,7 +158,7 @@ def encode_end_device_events_reply(reply_header: Header, events: Sequence[EndDev
     Raises:
         CannotRepresent: a text holds a character that XML cannot.
     """
-    return encode_reply(_paged(reply_header, page, at), encode_events(events))
+    return encode_reply(paged(reply_header, page, at), encode_events(events))
 
 
 def encode_meter_config_reply(
@@ -170,7 +170,7 @@ def encode_meter_config_reply(
         CannotRepresent: a text holds a character that XML cannot.
     """
     content = meter_config_messages.encode_element(configs) + _receipt(receipt)
-    return encode_reply(_paged(reply_header, page, ""), content)
+    return encode_reply(paged(reply_header, page, ""), content)
 
 
 def encode_mail_reply(reply_header: Header, mails: Sequence[Mail], depth: int = 0) -> bytes:
@@ -207,7 +207,8 @@ def _encode_mail(mail: Mail) -> str:
     return f"<Mail>{texts}{mail.content.decode()}</Mail>"
 
 
-def _paged(header: Header, page: str, at: str) -> Header:
+def paged(header: Header, page: str, at: str = "") -> Header:
+    """Return the header of an answer with what the next page is called, and of which data version all pages tell."""
     added = tuple((name, value) for name, value in ((NEXT_PAGE, page), (DATA_VERSION, at)) if value)
     return replace(header, properties=header.properties + added)
 

@@ -23,6 +23,7 @@ from .errors import Internal, Item, SchemaInvalid
 
 WSDL_NAME = "metering.wsdl"  # for devices
 OFFICE_WSDL_NAME = "utility.wsdl"
+SUPPLIER_WSDL_NAME = "supplier.wsdl"
 MAX_ITEMS = 20
 
 
@@ -44,7 +45,7 @@ DEVICE_ACTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# The same of utility.wsdl: all that a partner may ask.
+# The same of utility.wsdl.
 OFFICE_ACTIONS: Mapping[str, str] = MappingProxyType(
     {
         ns.q(space, local): _action(group, local)
@@ -64,6 +65,24 @@ OFFICE_ACTIONS: Mapping[str, str] = MappingProxyType(
     }
     | {ns.q(ns.MAILBOX, local): f"{ns.MAILBOX}/{local}" for local in ("PeekMailbox", "DequeueMailbox")}
 )
+
+# The same of supplier.wsdl.
+SUPPLIER_ACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        ns.q(ns.SUPPLY, local): f"{ns.SUPPLY}/{local}"
+        for local in (
+            "CreateTariff",
+            "ChangeTariff",
+            "GetTariff",
+            "CreateContract",
+            "ChangeContract",
+            "GetContract",
+            "GetTariffComparison",
+        )
+    }
+    | {name: OFFICE_ACTIONS[name] for name in (ns.q(ns.METER_READINGS_MESSAGE, "GetMeterReadings"),)}
+)
+PARTNER_ACTIONS: Mapping[str, str] = MappingProxyType({**OFFICE_ACTIONS, **SUPPLIER_ACTIONS})  # all a partner may ask
 
 # Namespace -> the prefix that paths and reasons show, whatever the sender's own prefixes are.
 PREFIXES: Mapping[str, str] = MappingProxyType(
@@ -85,6 +104,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         ns.REFUSAL: "f",
         ns.TREE_HEAD: "t",
         ns.TARIFF: "tf",
+        ns.SUPPLY: "sp",
         ns.ENCRYPTED_READINGS: "er",
         ns.XENC: "xenc",
         ns.DS: "ds",
@@ -101,6 +121,7 @@ FILES: Mapping[str, str] = MappingProxyType(
         ns.METER_CONFIG_MESSAGE: "meter_config_message.xsd",
         ns.MAILBOX: "mailbox.xsd",
         ns.DOCUMENT: "documents.xsd",
+        ns.SUPPLY: "supply.xsd",
         ns.MESSAGE: "message.xsd",
         ns.METER_READINGS: "meter_readings.xsd",
         ns.END_DEVICE_EVENTS: "end_device_events.xsd",
@@ -133,13 +154,12 @@ _compiling = threading.Lock()  # lxml finds imports through a loader of the whol
 
 @lru_cache(maxsize=1)
 def documents() -> Mapping[str, bytes]:
-    """Return file name -> bytes of both WSDLs and every schema, as served beside each other.
+    """Return file name -> bytes of the WSDLs and every schema, as served beside each other.
 
-    The one ``soap:address`` of a WSDL is a placeholder: ``http://localhost/metering``, ``http://localhost/utility``.
+    The one ``soap:address`` of a WSDL is a placeholder: ``http://localhost/metering``, ``/utility``, ``/supplier``.
     """
-    names = dict.fromkeys((WSDL_NAME, OFFICE_WSDL_NAME), "gridpost.wsdl") | dict.fromkeys(
-        FILES.values(), "gridpost.xsd"
-    )
+    wsdls = (WSDL_NAME, OFFICE_WSDL_NAME, SUPPLIER_WSDL_NAME)
+    names = dict.fromkeys(wsdls, "gridpost.wsdl") | dict.fromkeys(FILES.values(), "gridpost.xsd")
     return MappingProxyType({name: (resources.files(package) / name).read_bytes() for name, package in names.items()})
 
 

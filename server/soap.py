@@ -5,7 +5,8 @@ Out: a Deferred of what goes back. Of Spyne are used: `@rpc` as the declaration 
 the context, ServerBase's steps, Fault and its SOAP 1.1 writer. Its parser, validation, type model, headers, WSDL and
 Twisted transport never see a message: nothing that a stranger sent reaches this file.
 
-An operation is one line in OPERATIONS; `utility.wsdl`, written by hand, says the same (a test compares both).
+An operation is one line in OPERATIONS; `utility.wsdl` and `supplier.wsdl`, written by hand, say the same (a test
+compares them).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _log = Logger()
 
 
 class Operation(NamedTuple):
-    """An operation of utility.wsdl.
+    """An operation of utility.wsdl or supplier.wsdl.
 
     Attributes:
         name: of the operation; never an element's, which some toolkits take amiss.
@@ -74,7 +75,7 @@ def _row(name: str, space: str, verb: str, noun: str) -> Operation:
     """An operation by the pattern of IEC 61968-100: ``<Verb><Noun>`` asks, ``<Noun>ResponseMessage`` answers."""
     element = f"{verb}{noun}"
     request = ns.q(space, element)
-    return Operation(name, schemas.OFFICE_ACTIONS[request], request, ns.q(space, f"{noun}ResponseMessage"))
+    return Operation(name, schemas.PARTNER_ACTIONS[request], request, ns.q(space, f"{noun}ResponseMessage"))
 
 
 _READINGS = (ns.METER_READINGS_MESSAGE, "MeterReadings")
@@ -82,6 +83,7 @@ _EVENTS = (ns.END_DEVICE_EVENTS_MESSAGE, "EndDeviceEvents")
 _CONTROLS = (ns.END_DEVICE_CONTROLS_MESSAGE, "EndDeviceControls")
 _CONFIG = (ns.METER_CONFIG_MESSAGE, "MeterConfig")
 _MAIL = (ns.MAILBOX, "Mailbox")
+_TARIFF, _CONTRACT, _COMPARISON = ((ns.SUPPLY, noun) for noun in ("Tariff", "Contract", "TariffComparison"))
 
 # Operation, what it is about, its verb: the operations that offices may call.
 OPERATIONS: tuple[Operation, ...] = tuple(
@@ -100,6 +102,13 @@ OPERATIONS: tuple[Operation, ...] = tuple(
         ("AmendMeterConfig", _CONFIG, "Change"),
         ("ReadMailbox", _MAIL, "Peek"),
         ("CommitMailbox", _MAIL, "Dequeue"),
+        ("OfferTariff", _TARIFF, "Create"),
+        ("ReviseTariff", _TARIFF, "Change"),
+        ("QueryTariff", _TARIFF, "Get"),
+        ("RequestContract", _CONTRACT, "Create"),
+        ("DecideContract", _CONTRACT, "Change"),
+        ("QueryContract", _CONTRACT, "Get"),
+        ("CompareTariffs", _COMPARISON, "Get"),
     )
 )
 _NOUNS: Mapping[str, str] = {

@@ -121,7 +121,7 @@ def _examine_xml(name: str, raw: bytes, ca_pem: bytes | None) -> tuple[str, Iter
     root = parse(raw, limits)
     is_message = root.tag == ns.q(ns.SOAP11, "Envelope")
     target = _child_of_body(root) if is_message else root
-    signed = is_message and _is_signed(raw, root, target.tag in schemas.OFFICE_ACTIONS)
+    signed = is_message and _is_signed(raw, root, target.tag in schemas.PARTNER_ACTIONS)
     kind = schemas.path_of(target, target).strip("/").removesuffix("[1]")
     return kind + _seal_state(is_message, signed, ca_pem is not None), _findings(name, raw, target, ca_pem)
 

@@ -90,7 +90,7 @@ class Door:
 
     def _call(self, shaped: Shaped, caller: Caller, hello: Hello, now: int) -> Call:
         """Hold the message against operation and schema and decode it; nothing of it was read before."""
-        action = schemas.OFFICE_ACTIONS.get(shaped.operation)
+        action = schemas.PARTNER_ACTIONS.get(shaped.operation)
         if action is None:
             raise UnknownOperation(detail=shaped.operation[:200])
         if hello.soap_action and hello.soap_action != action:

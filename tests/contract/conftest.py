@@ -125,6 +125,13 @@ def utility_peer() -> Iterator[Peer]:
         yield peer
 
 
+@pytest.fixture(scope="module")
+def supplier_peer() -> Iterator[Peer]:
+    """The same for suppliers."""
+    with _serving("supplier") as peer:
+        yield peer
+
+
 @pytest.fixture
 def answers() -> tuple[object, object]:
     """The makers of canned answers: receipt_answer(noun, message_id, extra) and fault_answer(noun)."""

@@ -172,7 +172,11 @@ def test_no_complex_type_name_is_used_in_two_namespaces():
 
 @pytest.mark.parametrize(
     ("name", "actions", "count"),
-    [("metering", schemas.DEVICE_ACTIONS, 4), ("utility", schemas.OFFICE_ACTIONS, 13)],
+    [
+        ("metering", schemas.DEVICE_ACTIONS, 4),
+        ("utility", schemas.OFFICE_ACTIONS, 13),
+        ("supplier", schemas.SUPPLIER_ACTIONS, 8),
+    ],
 )
 def test_a_wsdl_agrees_with_its_table_of_soap_actions(name, actions, count):
     text = schemas.documents()[f"{name}.wsdl"]

@@ -414,7 +414,7 @@ def test_a_set_up_of_no_meter_is_refused():
 
 
 def test_every_operation_is_read_and_every_request_is_an_operation():
-    ways_in = set(schemas.DEVICE_ACTIONS) | set(schemas.OFFICE_ACTIONS)
+    ways_in = set(schemas.DEVICE_ACTIONS) | set(schemas.PARTNER_ACTIONS)
     assert set(messages.MESSAGES) == ways_in | {document_messages.NAME}  # the bus's own, read only as evidence
     assert document_messages.NAME not in ways_in
 
