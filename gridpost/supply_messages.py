@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from . import ns, tariff_messages, units
+from . import documents, ns, tariff_messages, units
 from .answers import encode_reply
 from .asking import Asked, Option, encode_request, read_request, up_to
+from .documents import Document
 from .encoding import encode_header, octets, text_of
 from .envelope import Element
 from .findings import Findings, printable, text_at
@@ -38,6 +39,7 @@ from .supply import (
     Sought,
     Supply,
 )
+from .tariff import Tariff
 
 TARIFF, CONTRACT, COMPARISON = "Tariff", "Contract", "TariffComparison"
 _SPACE = ns.SUPPLY
@@ -266,6 +268,29 @@ def _decode_compared(header: Header, element: Element) -> Message:
         at=asked.text(DATA_VERSION),
     )
     return GetTariffComparison(header, compared)
+
+
+# --- what becomes of them --------------------------------------------------------------------------------------------
+
+
+def documents_of(message: Message) -> tuple[Document, ...]:
+    """Return the documents that a message brings into the log: its tariff; none of any other message.
+
+    Whoever keeps the message and whoever checks years later that what is kept is what was said ask here.
+    """
+    if not isinstance(message, CreateTariff | ChangeTariff):
+        return ()
+    return (tariff_document(message.tariff),)
+
+
+def tariff_document(tariff: Tariff) -> Document:
+    """Return a tariff as a document of its supplier's.
+
+    Raises:
+        TariffRefused, CannotRepresent: see `tariff_messages.encode`.
+    """
+    dates = (tariff.valid_from_utc, tariff.valid_to_utc)
+    return Document(documents.TARIFF, tariff.id, tariff.supplier, "", *dates, tariff_messages.encode(tariff))
 
 
 # Class -> its encoder: lines of `messages.encode`.

@@ -23,7 +23,9 @@ from ..store import ControlOnFile, SqlStore
 ANY_TIME = 1 << 62
 EVERYBODY = frozenset(Role)
 STAFF = frozenset((Role.UTILITY, Role.OPERATOR))
+OFFERING = STAFF | {Role.SUPPLIER}  # a utility offers its network
 READINGS = frozenset(("billing", "power-quality"))
+BILLING = frozenset(("billing",))
 EVENTS, COMMANDS = frozenset(("events",)), frozenset(("commands",))
 ANY = READINGS | EVENTS | COMMANDS
 OWN: frozenset[str] = frozenset()  # it is about the partner itself: no grant is needed
@@ -56,6 +58,13 @@ NEEDS: Mapping[str, Need] = {
     "ChangeMeterConfig": Need(STAFF, OWN),
     "PeekMailbox": Need(EVERYBODY, OWN),
     "DequeueMailbox": Need(EVERYBODY, OWN),
+    "CreateTariff": Need(OFFERING, OWN),
+    "ChangeTariff": Need(OFFERING, OWN),
+    "GetTariff": Need(EVERYBODY, OWN),  # of its tenant; a supplier its own and the network's
+    "CreateContract": Need(OFFERING, OWN),  # for a usage point of its tenant: a new supplier has no grant there yet
+    "ChangeContract": Need(EVERYBODY - {Role.THIRD_PARTY}, BILLING),  # staff and a contract's supplier need no grant
+    "GetContract": Need(EVERYBODY, BILLING),  # likewise
+    "GetTariffComparison": Need(EVERYBODY, BILLING),
 }
 
 
@@ -122,6 +131,18 @@ class Rights:
         for serial in serials:
             if not self._covers(partner, granted, serial, at_utc):
                 raise NotGranted(f"no right to command {serial[:64]}")
+
+    def sees_offers(self, partner: Partner, owner: str) -> bool:
+        """Tell whether a partner may see the tariffs of an owner.
+
+        Those of its tenant; a supplier never another supplier's. What nobody here owns the bus's operator put there.
+        """
+        if owner == partner.id:
+            return True
+        other = self.store.partner(owner)
+        if other is None:
+            return partner.role is not Role.SUPPLIER
+        return other.tenant == partner.tenant and (partner.role is not Role.SUPPLIER or other.role in STAFF)
 
     def may_see(self, partner: Partner, controls: Iterable[ControlOnFile]) -> Iterator[ControlOnFile]:
         """Yield the controls that a partner issued and has, for the moment it did, the grant `commands` for."""
