@@ -229,6 +229,12 @@ class TariffRefused(PeerFault):
     code = "tariff-refused"
 
 
+class ContractRefused(PeerFault):
+    """The contract cannot be made or decided so: tariff, dates or an earlier decision; the reason says which."""
+
+    code = "contract-refused"
+
+
 class BillRefused(PeerFault):
     """No bill can be made of this: readings, prices or channels are missing or do not fit; each is listed."""
 

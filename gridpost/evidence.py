@@ -33,6 +33,7 @@ from .model import (
     RegisterReading,
 )
 from .requests import ChangeEndDeviceControls, CreateEndDeviceControls, CreateMeterReadings
+from .supply_messages import documents_of
 from .units import format_utc, format_utc_ms
 
 OFFICE = "office"  # transports of partners' messages begin so
@@ -345,7 +346,8 @@ class _Said:
 
     def wrong_in_document(self, row: DocumentRow) -> str:
         """Return why a document cannot come from the message; empty when it can."""
-        said = self._message.documents if isinstance(self._message, CreatedDocuments) else ()
+        message = self._message
+        said = message.documents if isinstance(message, CreatedDocuments) else documents_of(message)
         if any(document == row[1:] for document in said):
             return ""
         return f"{row.kind} {row.id} of {row.owner} is not what the message says"

@@ -166,6 +166,7 @@ TABLES: Mapping[str, Callable[[], Rows]] = {
     "ied_commands": lambda: _commands("gridpost-ied", ied_cli.group),
     "actions": _actions,
     "office_operations": lambda: _operations(schemas.OFFICE_WSDL_NAME),
+    "supplier_operations": lambda: _operations(schemas.SUPPLIER_WSDL_NAME),
     "readings_columns": _columns(tabular.COLUMNS),
     "channel_columns": _columns(tabular.CHANNEL_COLUMNS),
     "site_columns": _columns((*tabular.KEY_COLUMNS, *tabular.SITE_COLUMNS)),

@@ -25,6 +25,7 @@ from gridpost.controls import (
     mrid_of,
 )
 from gridpost.documents import OURS
+from gridpost.document_messages import NOUN as DOCUMENTS
 from gridpost.encrypted_readings import NOUN as ENCRYPTED
 from gridpost.encrypted_readings import CreatedEncryptedReadings
 from gridpost.envelope import DEVICE_LIMITS, shape
@@ -36,7 +37,7 @@ from gridpost.requests import Mail
 
 from ..store import ControlOnFile, SqlStore, StoredEvent
 from ..store.controls import UNFETCHED
-from . import answering, feeding, telling
+from . import answering, contract_mails, feeding, telling
 from .feeding import Granted, Rows, Sealed
 
 NAME, BUS = "controls", "bus"
@@ -139,6 +140,8 @@ class Follower:
         held = self._held(headers)
         for one in held:
             found.mails.extend(telling.step_mails(one.control, one.steps[0], self._bus_id, partners))
+        recorded = self._store.documents_of([header.position for header in headers if header.noun == DOCUMENTS])
+        found.mails.extend(contract_mails.mails(recorded, {one.id for one in partners}, self._bus_id))
         if not headers:
             return self._expired(now_utc_ms, partners)
         granted = self._granted(headers, rows, partners, controls)

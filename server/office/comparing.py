@@ -111,12 +111,17 @@ class ComparisonDesk:
 
     def _offers(self, partner: Partner, asked: Compared, present: Bid) -> Iterator[Bid]:
         """Every tariff in force that the partner may see, each in the place of the present one of its kind."""
-        for one in self.store.documents(TARIFF)[:]:
-            owner, name = one.document.owner, one.document.id
-            if not self.rights.sees_offers(partner, owner) or not _is_open(one.document, asked.to_utc):
-                continue
+        for one in self.store.documents(TARIFF):
             tariff = tariff_messages.decode(one.document.content)
-            beside = tuple(own for own in present.tariffs if "both" not in (own.kind, tariff.kind) != own.kind)
+            if not tariff.in_force(asked.to_utc - 1) or not self.rights.sees_offers(partner, one.document.owner):
+                continue
+            beside = tuple(own for own in present.tariffs if {own.kind, tariff.kind} == {"energy", "distribution"})
             tariffs = (tariff, *beside)
             if set(tariffs) != set(present.tariffs):
                 yield Bid(Offer(tuple((own.supplier, own.id) for own in tariffs)).name, tariffs)
+
+
+def _holds_in(channel: Channel, asked: Compared) -> bool:
+    """Tell whether a channel is valid at some time of a period."""
+    ends = channel.valid_to_utc
+    return channel.valid_from_utc < asked.to_utc and (ends is None or asked.from_utc < ends)

@@ -23,6 +23,7 @@ from gridpost.requests import GetEndDeviceEvents, GetMeterReadings
 from ..audit import Audit
 from ..config import Config
 from ..controls.intake import Intake
+from ..own import Bench
 from ..passwords import Guard
 from ..reception import Worker
 from ..soap import Answer, Edge, Handler
@@ -30,8 +31,11 @@ from ..store import SqlStore
 from ..transports.http_connections import peer_group
 from ..transports.http_values import PLAIN_TEXT, Request, Response, Route
 from ..transports.office_http import OfficeRequest
+from ..zones import zone_of
 from .call import Aside, Call
 from .callers import Callers, Hello
+from .comparing import ComparisonDesk
+from .contracts import ContractDesk
 from .controls import ControlsDesk
 from .door import Door, Reply
 from .entries import Entries
@@ -41,11 +45,13 @@ from .meter_config import MeterConfigDesk
 from .multispeak import MultiSpeak
 from .readings import ReadingsDesk
 from .rights import Rights
+from .tariffs import TariffDesk
 
 T = TypeVar("T")
 Receive = Callable[[bytes, Hello], Awaitable[Reply]]
-UTILITY = "/utility"
-_ADDRESS = "http://localhost/utility"
+UTILITY, SUPPLIER = "/utility", "/supplier"
+# Where a service is answered -> its description; the door behind both takes the operations of either.
+_SERVICES = {UTILITY: schemas.OFFICE_WSDL_NAME, SUPPLIER: schemas.SUPPLIER_WSDL_NAME}
 # Where a version of MultiSpeak is answered -> its description; a message says itself which version it is of.
 MULTISPEAK = {"/multispeak/v3": "multispeak_v3_mr.wsdl", "/multispeak/v4": "multispeak_v4_mr.wsdl"}
 _MULTISPEAK_ADDRESS = "http://localhost/multispeak"
@@ -127,6 +133,10 @@ def _handlers(parts: Parts, controls: ControlsDesk) -> Mapping[str, Handler]:
     rights, entries = controls.rights, controls.entries
     config = MeterConfigDesk(bus_id, parts.store, rights, entries, most, parts.aside)
     mailbox = MailboxDesk(bus_id, looking, most)
+    tariffs = TariffDesk(bus_id, looking, rights, entries, most, parts.aside, zone_of)
+    bench = Bench(parts.store, parts.signer, bus_id, parts.clock, zone_of, parts.config)
+    contracts = ContractDesk(bench, rights, entries, most, parts.aside)
+    comparison = ComparisonDesk(bus_id, looking, rights, zone_of)
     readings, events = ReadingsDesk(looking, rights, most), EventsDesk(looking, rights, most)
 
     def meter_readings(call: Call) -> bytes:
@@ -159,6 +169,13 @@ def _handlers(parts: Parts, controls: ControlsDesk) -> Mapping[str, Handler]:
         "AmendMeterConfig": config.change,
         "ReadMailbox": looked(mailbox.peek),
         "CommitMailbox": looked(mailbox.dequeue),
+        "OfferTariff": tariffs.offer,
+        "ReviseTariff": tariffs.revise,
+        "QueryTariff": looked(tariffs.look),
+        "RequestContract": contracts.request,
+        "DecideContract": contracts.decide,
+        "QueryContract": looked(contracts.look),
+        "CompareTariffs": looked(comparison.look),
     }
 
 
@@ -179,7 +196,7 @@ class OfficeRoutes:
     def routes(self) -> list[Route]:
         """Return the listener's table."""
         files = [Route("GET", f"/{name}", self.document) for name in schemas.documents() if name.endswith(".xsd")]
-        ways = {UTILITY: self.doors.door.receive}
+        ways = dict.fromkeys(_SERVICES, self.doors.door.receive)
         if self.doors.multispeak:
             ways |= dict.fromkeys(MULTISPEAK, self.doors.multispeak.receive)
         posts = [Route("POST", path, partial(self.message, receive)) for path, receive in ways.items()]
@@ -201,10 +218,11 @@ class OfficeRoutes:
         if request.query.lower() != "wsdl":
             return Response(404, f"the service description is at {path}?wsdl\n".encode(), PLAIN_TEXT)
         host = request.headers.get("host", "")
-        stated, text, public = _ADDRESS, schemas.documents()[schemas.OFFICE_WSDL_NAME], self.public_url
+        public = self.public_url and self.public_url.removesuffix(UTILITY) + path
         if path in MULTISPEAK:
             stated, text = _MULTISPEAK_ADDRESS, (resources.files("gridpost.wsdl") / MULTISPEAK[path]).read_bytes()
-            public = public and public.removesuffix(UTILITY) + path
+        else:
+            stated, text = f"http://localhost{path}", schemas.documents()[_SERVICES[path]]
         address = public or (f"{self.scheme}://{host}{path}" if _HOST.match(host) else stated)
         return Response(200, text.replace(f'"{stated}"'.encode(), quoteattr(address).encode()))
 

@@ -62,7 +62,9 @@ class TariffDesk:
         """GetTariff: the newest versions of those a partner may see."""
         assert isinstance(call.message, GetTariff)
         sought = call.message.sought
-        seen = [one for one in self.store.documents(TARIFF) if self.rights.sees_offers(call.partner, one.document.owner)]
+        seen = [
+            one for one in self.store.documents(TARIFF) if self.rights.sees_offers(call.partner, one.document.owner)
+        ]
         check_named(sought.suppliers, (one.document.owner for one in seen))
         check_named(sought.ids, (one.document.id for one in seen))
         fitting = [one for one in seen if is_sought(one, sought)]

@@ -13,6 +13,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
@@ -31,6 +32,7 @@ from gridpost import enrolment, exchange, messages, ns, schemas, tabular, testin
 from gridpost.controls import Role
 from gridpost.model import CreatedEndDeviceEvents, EndDeviceEvent, Header
 from gridpost.partners import KINDS, Grant, Partner, Ways
+from gridpost.tariff import Schedule, Tariff, TariffProfile, Tier
 from gridpost.wssecurity import KeySigner
 
 TENANTS = ("north", "south")
@@ -196,6 +198,16 @@ def unsigned(message: Any, username: str = "", password: str = PASSWORD) -> byte
     header = f"<soap:Header>{token}</soap:Header>" if username else ""
     body = messages.encode(message).decode()
     return f'<soap:Envelope xmlns:soap="{ns.SOAP11}">{header}<soap:Body>{body}</soap:Body></soap:Envelope>'.encode()
+
+
+def flat_tariff(name: str, supplier: str, price: str = "0.10", **terms: Any) -> Tariff:
+    """A tariff of one price a kWh, at any time."""
+    always = ((0,) * 24,) * 12
+    energy = TariffProfile(Schedule(always, always), ((Tier(Decimal(price)),),))
+    return Tariff(
+        **{"id": name, "supplier": supplier, "name": name, "currency": "EUR", "zone": "Etc/UTC", "energy": energy}
+        | terms
+    )
 
 
 def write_server_certificate(folder: Path, ca: testing.ThrowawayCA) -> None:

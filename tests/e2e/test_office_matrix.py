@@ -10,16 +10,18 @@ import itertools
 import re
 
 import pytest
-from office_world import TENANTS, VALUES
+from office_world import TENANTS, VALUES, flat_tariff
 
-from gridpost import messages, requests
+from gridpost import messages, requests, supply
 from gridpost.controls import Role, Wanted
 from gridpost.model import Channel, ChannelKey
 from gridpost.requests import MeterConfig, Query
+from gridpost.supply import Compared, Decision, Offer, Sought, Supply
 from gridpost.testing import FORWARD_KWH_15MIN
 
 OK, NO = "ok", "not-granted"
 STAFF = (Role.UTILITY, Role.OPERATOR)
+OFFERING = (*STAFF, Role.SUPPLIER)
 # Operation -> what a role gets at its own tenant; at another's nobody gets anything.
 OWN = {
     "GetMeterReadings": lambda role: OK,
@@ -35,8 +37,19 @@ OWN = {
     "ChangeMeterConfig": lambda role: OK if role in STAFF else NO,
     "PeekMailbox": lambda role: OK,
     "DequeueMailbox": lambda role: OK,
+    "CreateTariff": lambda role: OK if role in OFFERING else NO,
+    "ChangeTariff": lambda role: OK if role in OFFERING else NO,
+    "GetTariff": lambda role: OK,
+    "CreateContract": lambda role: OK if role in OFFERING else NO,
+    # What a supplier asks others decide: a utility, an operator, the customer.
+    "ChangeContract": lambda role: NO if role in (Role.SUPPLIER, Role.THIRD_PARTY) else OK,
+    "GetContract": lambda role: OK,
+    "GetTariffComparison": lambda role: OK,
 }
-MAILBOX = ("PeekMailbox", "DequeueMailbox")  # name no tenant: each has its own
+# They name no tenant: each has its own.
+OF_ONE_S_OWN = ("PeekMailbox", "DequeueMailbox", "CreateTariff", "ChangeTariff")
+OFFERS = {"north": "supplier-north"}  # whose tariffs and contracts are asked for; elsewhere the utility's
+NOWHERE = {"mrid": "0-999-0", "tracking": "tracking-nowhere", "contract": "C-nowhere"}
 # What only south has; the names that a request states itself are not among them.
 MARKS = (VALUES["south"], "reason of south", "utility-south", "tracking-south")
 FROM, TO = 1_735_689_600, 4_102_444_800  # 2025 to 2100
@@ -51,7 +64,19 @@ def of_south(office_world):
     assert told.code == OK, told.raw
     asked = world.call(request_for("CreateMeterReadings", world, "utility-south", "south", {}))
     assert asked.code == OK, asked.raw
-    return {"mrid": told.texts("mRID")[0], "tracking": "tracking-south-1"}
+    offered = world.call(offer(world, "utility-south", "T-south"))
+    assert offered.code == OK, offered.raw
+    contracted = world.call(contract(world, "utility-south", "south", "C-south", "T-south"))
+    assert contracted.code == OK, contracted.raw
+    return {"mrid": told.texts("mRID")[0], "tracking": "tracking-south-1", "contract": "C-south"}
+
+
+@pytest.fixture(scope="module")
+def of_north(office_world):
+    """What a supplier of north offers."""
+    for name in ("T-1", "T-2"):
+        told = office_world.call(offer(office_world, "supplier-north", name))
+        assert told.code == OK, told.raw
 
 
 def shed(world, partner: str, tenant: str, tracking: str = "", verb: str = "create"):
@@ -70,7 +95,7 @@ def request_for(operation: str, world, partner: str, tenant: str, known: dict[st
     query = Query((f"UP-M-IED-{tenant}",), from_utc=FROM, to_utc=TO)
     verb, noun = re.fullmatch(r"([A-Z][a-z]+)([A-Z]\w+)", operation).groups()
     header = world.header(partner, {"Peek": "get", "Dequeue": "delete"}.get(verb, verb.lower()), noun)
-    kind = getattr(requests, operation)
+    kind = getattr(requests, operation, None) or getattr(supply, operation)
     match operation:
         case "GetEndDeviceControls":
             return kind(header, ids=(known.get("mrid", "0-0-0"),))
@@ -80,6 +105,20 @@ def request_for(operation: str, world, partner: str, tenant: str, known: dict[st
             return shed(world, partner, tenant, known.get("tracking", ""), verb.lower())
         case "CreateMeterConfig" | "ChangeMeterConfig":
             return kind(header, (meter_config(tenant, f"E{next(_numbers) + 10}"),))
+        case "CreateTariff" | "ChangeTariff":
+            return offer(world, partner, known.get("tariff", f"T-{next(_numbers)}"), verb.lower())
+        case "GetTariff":
+            return kind(header, Sought(suppliers=(OFFERS.get(tenant, f"utility-{tenant}"),)))
+        case "CreateContract":
+            return contract(world, partner, tenant, f"C-{next(_numbers)}", known.get("tariff", "none"))
+        case "ChangeContract":
+            owner = OFFERS.get(tenant, f"utility-{tenant}")
+            return kind(header, Decision(known["contract"], owner, "rejected", "no such customer"))
+        case "GetContract":
+            return kind(header, Sought(usage_points=query.usage_points))
+        case "GetTariffComparison":
+            bids = [Offer((("supplier-north", name),)) for name in ("T-1", "T-2")]
+            return kind(header, Compared(*query.usage_points, FROM, FROM + 86_400, (bids[1],), bids[0]))
         case "PeekMailbox":
             return kind(header)
         case "DequeueMailbox":
@@ -94,6 +133,14 @@ def issued(operation: str, world, partner: str) -> dict[str, str]:
         made = request_for("CreateMeterReadings", world, partner, "north", {})
         world.call(made)
         return {"tracking": made.header.message_id}
+    if operation in ("ChangeTariff", "CreateContract"):
+        made = offer(world, partner, f"T-{next(_numbers)}")
+        world.call(made)
+        return {"tariff": made.tariff.id}
+    if operation in ("ChangeContract", "GetContract"):
+        made = contract(world, "supplier-north", "north", f"C-{next(_numbers)}", "T-1")
+        world.call(made)
+        return {"contract": made.contract.id}
     if not re.fullmatch("(Get|Change|Cancel)EndDeviceControls", operation):
         return {}
     made = shed(world, partner, "north")
@@ -101,21 +148,31 @@ def issued(operation: str, world, partner: str) -> dict[str, str]:
     return {"tracking": made.wanted[0].mrid} | ({"mrid": told.texts("mRID")[0]} if told.code == OK else {})
 
 
+def offer(world, partner: str, name: str, verb: str = "create"):
+    kind = {"create": supply.CreateTariff, "change": supply.ChangeTariff}[verb]
+    return kind(world.header(partner, verb, "Tariff"), flat_tariff(name, partner))
+
+
+def contract(world, partner: str, tenant: str, name: str, of: str):
+    asked = Supply(name, "somebody", f"UP-M-IED-{tenant}", of, FROM)
+    return supply.CreateContract(world.header(partner, "create", "Contract"), asked)
+
+
 def leaks(message: bytes, raw: bytes) -> list[str]:
     return [mark for mark in MARKS if mark.encode() in raw and mark.encode() not in message]
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_every_cell_of_a_role_is_as_the_table_says(office_world, of_south, role):
+def test_every_cell_of_a_role_is_as_the_table_says(office_world, of_north, of_south, role):
     world = office_world
     partner, found, expected, leaked = f"{role}-north", {}, {}, []
     for operation, tenant in itertools.product(OWN, TENANTS):
         own = tenant == "north"
-        known = issued(operation, world, partner) if own else of_south
+        known = issued(operation, world, partner) if own or operation in OF_ONE_S_OWN else of_south
         message = request_for(operation, world, partner, tenant, known)
         told = world.call(message)
         found[operation, tenant] = told.code
-        expected[operation, tenant] = OWN[operation](role) if own or operation in MAILBOX else NO
+        expected[operation, tenant] = OWN[operation](role) if own or operation in OF_ONE_S_OWN else NO
         leaked += [(operation, tenant, mark) for mark in leaks(messages.encode(message), told.raw)]
         assert told.is_signed
         told.check_schema()
@@ -126,11 +183,11 @@ def test_every_cell_of_a_role_is_as_the_table_says(office_world, of_south, role)
     assert leaked == []
 
 
-@pytest.mark.parametrize("operation", [name for name in OWN if name not in MAILBOX])
-def test_what_is_another_tenant_s_is_answered_as_what_does_not_exist(office_world, of_south, operation):
+@pytest.mark.parametrize("operation", [name for name in OWN if name not in OF_ONE_S_OWN])
+def test_what_is_another_tenant_s_is_answered_as_what_does_not_exist(office_world, of_north, of_south, operation):
     world = office_world
     answers = []
-    for tenant, known in (("south", of_south), ("nowhere", {"mrid": "0-999-0", "tracking": "tracking-nowhere"})):
+    for tenant, known in (("south", of_south), ("nowhere", NOWHERE)):
         told = world.call(request_for(operation, world, "utility-north", tenant, known))
         reason = told.reason
         for name in (*known.values(), tenant):
