@@ -81,7 +81,7 @@ def of_blocks(blocks: Sequence[IntervalBlock], asked: Asked, meter: str = "") ->
         raise BillRefused(f"the file has {len(meters)} meters ({', '.join(meters[:10])}); name one with --meter")
     found: dict[str, list[IntervalBlock]] = {}
     for block in blocks:
-        measure = measure_of(block.channel.reading_type)
+        measure = _measure(block)
         if measure and block.ends_utc and block.channel.meter in (meter, *meters[: not meter]):
             found.setdefault(measure, []).append(block)
     if ENERGY not in found:
@@ -93,13 +93,8 @@ def of_blocks(blocks: Sequence[IntervalBlock], asked: Asked, meter: str = "") ->
     return Usage(readings, channels, periods(asked, extent))
 
 
-def measure_of(reading_type: str) -> str:
-    """Return what a channel of interval values measures in a contract; empty: nothing that is billed.
-
-    Raises:
-        FileInvalid: no reading type of 18 numbers.
-    """
-    kind = ReadingType.parse(reading_type)
+def _measure(block: IntervalBlock) -> str:
+    kind = ReadingType.parse(block.channel.reading_type)
     symbol = kind.symbol.lstrip("kMG")
     return _MEASURES.get((kind.flow_direction, symbol), "") if kind.measurement_kind == _KIND_ENERGY else ""
 

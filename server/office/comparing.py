@@ -6,14 +6,14 @@ that the partner may see count; nothing is stored and nothing is done by it: it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gridpost import tariff_messages
 from gridpost.applications.calendar import cycles
 from gridpost.applications.comparison import Bid, Usage, compare
-from gridpost.applications.determinants import ENERGY, Metered
 from gridpost.comparison_messages import encode_comparison_reply
+from gridpost.contract import metered_by, names_of
 from gridpost.documents import TARIFF
 from gridpost.errors import BillRefused, NotGranted, QueryRefused
 from gridpost.model import Channel, DataVersion
@@ -24,7 +24,6 @@ from gridpost.requests import Query
 from gridpost.supply import Compared, GetTariffComparison, Offer
 from gridpost.tariff import Tariff
 
-from ..choice.usage import measure_of
 from ..store import SqlStore
 from .call import Call
 from .contracts import in_force
@@ -66,30 +65,26 @@ class ComparisonDesk:
 
     def _usage(self, partner: Partner, asked: Compared, at: DataVersion) -> Usage:
         channels = self._channels(partner, asked)
-        zone = self.zone_of(asked.zone or channels[ENERGY].zone)
+        if not channels:
+            raise BillRefused(f"{asked.usage_point} has no channel of energy in the period")
+        zone = self.zone_of(asked.zone or channels[0].zone)
+        contracted = in_force(self.store, asked.usage_point, asked.to_utc - 1)
+        metered = contracted[0].channels if contracted else metered_by(channels)
         readings = {
-            measure: self.store.readings(channel.id, asked.from_utc, asked.to_utc, at)
-            for measure, channel in channels.items()
+            one.channel: self.store.readings(_named(one.channel, channels).id, asked.from_utc, asked.to_utc, at)
+            for one in metered
         }
-        periods = cycles(asked.from_utc, asked.to_utc, zone, asked.cycle_day)
-        return Usage(readings, [Metered(measure, measure) for measure in readings], periods)
+        return Usage(readings, metered, cycles(asked.from_utc, asked.to_utc, zone, asked.cycle_day))
 
-    def _channels(self, partner: Partner, asked: Compared) -> dict[str, Channel]:
-        """The usage point's channel of each measure, granted for all of the period."""
+    def _channels(self, partner: Partner, asked: Compared) -> list[Channel]:
+        """The usage point's channels of billing, each granted for all of the period."""
         query = Query((asked.usage_point,), from_utc=asked.from_utc, to_utc=asked.to_utc)
-        found: dict[str, Channel] = {}
-        for view in self.rights.views(partner, query):
-            measure = measure_of(view.channel.key.reading_type) if kind(view.channel) in BILLING else ""
-            if not measure or not _holds_in(view.channel, asked):
-                continue
-            if view.from_utc > asked.from_utc or view.to_utc < asked.to_utc:
-                raise NotGranted(f"the grant on {asked.usage_point[:64]} does not cover the period")
-            if measure in found:
-                raise BillRefused(f"two channels measure {measure} in the period: compare a part of it")
-            found[measure] = view.channel
-        if ENERGY not in found:
+        views = [one for one in self.rights.views(partner, query) if kind(one.channel) in BILLING]
+        if not views:
             raise NotGranted(f"no grant for {asked.usage_point[:64]}")
-        return found
+        if any(view.from_utc > asked.from_utc or view.to_utc < asked.to_utc for view in views):
+            raise NotGranted(f"the grant on {asked.usage_point[:64]} does not cover the period")
+        return [view.channel for view in views if _holds_in(view.channel, asked)]
 
     def _contracted(self, partner: Partner, asked: Compared) -> Offer:
         """The tariffs of the contracts in force when the period ends."""
@@ -125,3 +120,10 @@ def _holds_in(channel: Channel, asked: Compared) -> bool:
     """Tell whether a channel is valid at some time of a period."""
     ends = channel.valid_to_utc
     return channel.valid_from_utc < asked.to_utc and (ends is None or asked.from_utc < ends)
+
+
+def _named(name: str, channels: Sequence[Channel]) -> Channel:
+    found = [one for one in channels if name in names_of(one)]
+    if len(found) != 1:
+        raise BillRefused(f"{len(found)} channels are called {name} in the period: compare a part of it")
+    return found[0]
