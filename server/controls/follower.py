@@ -24,8 +24,8 @@ from gridpost.controls import (
     Step,
     mrid_of,
 )
-from gridpost.documents import OURS
 from gridpost.document_messages import NOUN as DOCUMENTS
+from gridpost.documents import OURS
 from gridpost.encrypted_readings import NOUN as ENCRYPTED
 from gridpost.encrypted_readings import CreatedEncryptedReadings
 from gridpost.envelope import DEVICE_LIMITS, shape

@@ -19,6 +19,7 @@ OTHERS = {
     "tree_head.xsd",
     "documents.xsd",
     "tariff.xsd",
+    "supply.xsd",
     "channels.xsd",
     "mailbox.xsd",
     "meter_config.xsd",
