@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import heads, leaf, merkle
+from .applications import completeness
+from .applications.completeness import Completeness
+from .documents import CERTIFICATE
 from .errors import AnswerUntrusted, FileInvalid, Item, PeerFault
 from .evidence import Authority, Examined, Exhibit, examine, name, open_receipt
 from .heads import TreeHead
@@ -223,6 +226,7 @@ class Verifier:
         heads: the tree heads found, by partition.
         roots: what every head, anchor and receipt in it says of the log, for comparison across files.
         entries, values, without_evidence: counts.
+        certificates: of completeness, among the entries.
         items: findings.
     """
 
@@ -246,6 +250,7 @@ class Verifier:
         self.roots: list[Root] = []
         self.entries = self.values = self.without_evidence = 0
         self.items: list[Item] = []
+        self.certificates: list[Completeness] = []
 
     def taken(self, kept: Exhibit, examined: Examined) -> None:
         """Take note of an entry that was looked at, whatever was found: nothing here, so that a file may be long."""
@@ -329,6 +334,9 @@ class Verifier:
         self.entries += 1
         self.values += sum(row.values.count(",") + 1 for row in kept.rows.blocks) + len(kept.rows.registers)
         self.without_evidence += kept.evidence is None
+        for line in kept.rows.documents:
+            if line.kind == CERTIFICATE:
+                self.certificates.append(completeness.decode(line.content))
 
     def _head_of(self, partition: int) -> TreeHead:
         head = self.heads.get(partition)

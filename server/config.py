@@ -183,6 +183,18 @@ class Reports:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """Validation, estimation, and what is missing."""
+
+    rules: str = setting("", "the file of rules, as 'gridpost rules' prints it; empty: the default ones")
+    request_gaps: bool = setting(
+        True, "whether an IED is asked for what is missing before readings it sent, by the control request-data"
+    )
+    request_after_s: int = setting(3600, "seconds a gap may fill by itself before its IED may fetch that control")
+    request_days: int = setting(31, "how old a gap may be at most, and how long the request is good")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
 
@@ -198,6 +210,7 @@ class Config:
     office: Office = Office()
     choice: Choice = Choice()
     reports: Reports = Reports()
+    quality: Quality = Quality()
 
     @property
     def database(self) -> Path | str:
@@ -212,8 +225,7 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
     "metrics": Metrics, "commands": Commands, "office": Office,
-    "choice": Choice,
-    "reports": Reports,
+    "choice": Choice, "reports": Reports, "quality": Quality,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
 REPORTS_EVERY = ("", "day", "week", "cycle")
@@ -263,6 +275,8 @@ def _check(config: Config, file: Path) -> None:
         "office.page": (config.office.page, 1),
         "office.mail_days": (config.office.mail_days, 0),
         "reports.grace_h": (config.reports.grace_h, 0),
+        "quality.request_after_s": (config.quality.request_after_s, 0),
+        "quality.request_days": (config.quality.request_days, 1),
     }
     for name, (value, smallest) in least.items():
         if value < smallest:

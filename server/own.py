@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gridpost import answers, document_messages, exchange, messages, wssecurity
 from gridpost.check import check
-from gridpost.controls import NewControl, Wanted
+from gridpost.controls import NewControl, Role, Wanted
 from gridpost.document_messages import CreatedDocuments
 from gridpost.documents import OURS, OWN, Document
 from gridpost.envelope import DEVICE_LIMITS, shape
@@ -28,12 +28,16 @@ from gridpost.model import (
     Receipt,
     Rows,
 )
+from gridpost.partners import Partner
 from gridpost.ports import Clock, Signer, ZoneOf
 from gridpost.requests import CreateEndDeviceControls
 
 from .config import Config
 from .receipts import Recorded, receipt_maker, seal_answer
 from .store import SqlStore
+
+# Who asks where the bus itself does: judged as an operator is, in no tenant.
+OURSELVES = Partner(OURS, "this bus", Role.OPERATOR, "")
 
 
 class Bench(NamedTuple):

@@ -31,6 +31,7 @@ from .audit import Audit
 from .config import Config
 from .identity import load_signer
 from .own import Bench
+from .quality import handlers as quality
 from .store import SqlStore, Task, open_store
 from .store.tasks import ASKED, DONE, REFUSED
 from .zones import zone_of
@@ -40,7 +41,14 @@ Aside = Callable[[Callable[[], Any]], Awaitable[Any]]  # runs a function off the
 Handler = Callable[[Bench, Mapping[str, Any], str, str], Outcome]  # bench, args, person, task id
 
 # kind -> what does it.
-KINDS: Mapping[str, Handler] = MappingProxyType({})
+KINDS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "estimate": quality.estimate,
+        "edit": quality.edit,
+        "certificate": quality.certify,
+        "request-data": quality.request,
+    }
+)
 
 LOOK_S = 0.5  # how often the bus looks whether it is asked something
 _AT_ONCE = 20  # tasks of one look

@@ -16,6 +16,7 @@ from .choice import running
 from .choice.policies import load
 from .choice.watching import Watcher
 from .own import Bench
+from .quality import gaps
 
 Aside = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -42,9 +43,11 @@ class ValueSide:
         watches = load(bench.config.path(choice.policies)) if choice.policies else ()
         self._watcher = Watcher(bench, watches) if watches else None
         self._reports = running.reports_of(bench)
+        self._gaps = gaps.Watcher(bench)
 
     def begin(self) -> None:
         """Let readers that never ran start where the log is; before anything is listened on."""
+        self._gaps.begin()
         if self._watcher:
             self._watcher.begin()
         if self._reports:
@@ -53,6 +56,7 @@ class ValueSide:
     def looks(self) -> Iterator[Look]:
         """Yield what is to be done again and again."""
         yield Look("tasks", tasks.LOOK_S, partial(tasks.follow, self._bench, self._aside, self._audit))
+        yield Look(gaps.NAME, gaps.LOOK_S, partial(gaps.follow, self._gaps, self._aside, self._audit))
         if self._watcher:
             follow = partial(running.follow, self._watcher, self._aside, self._audit, self._bench.clock)
             yield Look("watch", running.LOOK_S, follow)
@@ -62,6 +66,7 @@ class ValueSide:
 
     def stop(self) -> None:
         """Follow no further than the present step."""
+        self._gaps.stopping = True
         if self._watcher:
             self._watcher.stopping = True
         if self._reports:

@@ -193,7 +193,8 @@ def _meter_exchange(view: _View) -> Iterator[_Found]:
             abs(reading.time_utc - moment) <= view.rules.register_s for reading in view.subject.readings.registers
         )
         stand = "" if near else "; there is no register reading of that moment"
-        yield _Found(moment, moment, f"meter {channel.key.meter} {what} here{meter}{stand}", (), NOTE if near else "")
+        known = near or other is None  # a first installation needs no stand to be billed up to
+        yield _Found(moment, moment, f"meter {channel.key.meter} {what} here{meter}{stand}", (), NOTE if known else "")
 
 
 # --- which values there are ------------------------------------------------------------------------------------------

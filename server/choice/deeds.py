@@ -7,16 +7,13 @@ once: whoever comes again with it changes nothing.
 
 from __future__ import annotations
 
-from gridpost.controls import Role, State, Wanted
-from gridpost.documents import OURS
+from gridpost.controls import State, Wanted
 from gridpost.model import EndDeviceEvent
-from gridpost.partners import Partner
 
 from .. import own
 from ..controls.intake import Asked, Intake
 from ..own import Bench
 
-_OURSELVES = Partner(OURS, "this bus", Role.OPERATOR, "")
 _WAITS = "proposed by a policy; a person must release it"
 
 
@@ -44,6 +41,6 @@ def record_control(bench: Bench, wanted: Wanted, *, released: bool) -> None:
     message_id = f"{wanted.mrid}-control"  # its event has the name itself
     if own.known(bench, message_id) is not None:
         return
-    judged = Intake(bench.store, bench.config.commands, bench.clock).judged(Asked(_OURSELVES, (wanted,), released))
+    judged = Intake(bench.store, bench.config.commands, bench.clock).judged(Asked(own.OURSELVES, (wanted,), released))
     new = [one._replace(detail=_WAITS) if one.state is State.PROPOSED and not released else one for one in judged]
     own.record_controls(bench, message_id, (wanted,), new)

@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from gridpost.applications import completeness
 from gridpost.errors import CannotRepresent, Item, as_object
 
 from .. import config as configuration
 from ..day_files import Day, DayFile, DayFiles, Days, Span, day_stem, days_stem
+from ..quality.looking import Days as Asked
 from . import export_run
+from .completeness import certified
 from .exporting import DATE, FILE, FOLDER, Kind, Period, about, day_files, number_of, say_about, site_file
 from .files import make_folder, write_whole
 from .output import config_option, done, json_option, opened, progress
+from .person import person_option
 
+CERTIFICATE_SUFFIX = "certificate.proof.jsonl"
+_EPOCH = date(1970, 1, 1).toordinal()
 KINDS: Mapping[str, Kind] = {
     "mv90": Kind("Write one MV-90 MDEF file a meter and day.", "mdef", "mde", by_day=True, configured=True),
     "nem12": Kind("Write one NEM12 file a meter; days are NEM time, UTC+10.", "nem12", "nem12.csv", zone="Etc/GMT-10"),
@@ -64,9 +70,15 @@ def _command(name: str, kind: Kind) -> click.Command:
     @click.option("--meter", help="One meter; otherwise all.")
     @click.option("--out", type=FOLDER, required=True, help="The folder to fill.")
     @click.option("--site", type=FILE, help="Site table, CSV; for mv90 instead of the configured one.")
+    @click.option(
+        "--certificate", is_flag=True, help="Have the bus certify how complete each meter is, in a file beside."
+    )
+    @person_option
     @config_option
     @json_option
-    def run(as_json: bool, config_file: Path, out: Path, site: Path | None, **asked: Any) -> None:
+    def run(
+        as_json: bool, config_file: Path, out: Path, site: Path | None, certificate: bool, person: str, **asked: Any
+    ) -> None:  # fmt: skip
         period = _period(kind, **asked)
         config = configuration.load(config_file)
         make_folder(out)
@@ -74,8 +86,9 @@ def _command(name: str, kind: Kind) -> click.Command:
         with opened(config) as store:
             files = day_files(kind, store, site_file(kind, config, site))
             spans = _spans(kind, files, progress(period.of_each_meter(store), "searching"))
+            certificates = _certified(config, spans, (out, person)) if certificate else []
             written = list(_write(kind, files, progress(spans, "rendering"), (out, refused)))
-        _say(as_json, name, written, refused)
+        _say(as_json, name, (written, certificates), refused)
 
     return run
 
@@ -115,13 +128,32 @@ def _write(kind: Kind, files: DayFiles, spans: Iterable[Span], to: tuple[Path, l
         yield Written(path, file)
 
 
-def _say(as_json: bool, name: str, written: Sequence[Written], refused: Sequence[Item]) -> None:
+def _certified(config: configuration.Config, spans: Sequence[Span], to: tuple[Path, str]) -> list[dict[str, Any]]:
+    """Have each meter's days certified, before they are written; return where, and what it says."""
+    out, person = to
+    told = []
+    for meter in sorted({span.meter for span in spans}):
+        first = min(span.first for span in spans if span.meter == meter)
+        last = max(span.last for span in spans if span.meter == meter)
+        file = out / f"{days_stem(Days(meter, first, last))}.{CERTIFICATE_SUFFIX}"
+        asked = Asked(meter, *(date.fromordinal(_EPOCH + number) for number in (first, last)))
+        named, found = certified(config, asked, person, file)
+        told.append({"meter": meter, **named, "statement": completeness.told(found.counts)})
+    return told
+
+
+def _say(
+    as_json: bool, name: str, made: tuple[Sequence[Written], Sequence[dict[str, Any]]], refused: Sequence[Item]
+) -> None:
+    written, certificates = made
     error = CannotRepresent(f"{len(refused)} could not be written as {name}, all others were", items=refused)
     if not as_json:
         for path, file in written:
             say_about(str(path), file)
     text = [str(one.path) for one in written] or ["no readings in that period"] * (not refused)
-    result = {"files": [one.as_object() for one in written]}
+    text += ["{file}: {statement}".format(**one) for one in certificates]
+    result: dict[str, Any] = {"files": [one.as_object() for one in written]}
+    result |= {"certificates": certificates} if certificates else {}
     done(as_json, result | (as_object(error) if refused else {}), "\n".join(text))
     if refused and not as_json:
         raise error

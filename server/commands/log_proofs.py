@@ -110,6 +110,20 @@ def export(partition: int | None, first: int, last: int | None, out: str, config
     done(as_json, {"files": written, "entries": total}, "\n".join(written))
 
 
+def write_entry(config: configuration.Config, name: str, out: Path) -> None:
+    """Write the proof file of one entry, named PARTITION:SEQ.
+
+    Raises:
+        NotFound: no such entry.
+        StoreUnavailable: the log is damaged there.
+    """
+    with opened(config) as store:
+        source = Source.of(config, store)
+        partition, seq = _position(name, source.trust)
+        spans = [Span(partition, seq, seq)]
+        _write(source, (out, Wanted(spans, heads_for(source, spans, ()))), lambda: None)
+
+
 def _parts(wanted: Wanted, out: str) -> Iterator[tuple[Path, Wanted]]:
     """Yield what becomes one file each."""
     if not (Path(out).is_dir() or out.endswith("/")):

@@ -22,6 +22,8 @@ from cryptography.x509.oid import NameOID
 from rich.progress import Progress
 
 from gridpost import bill_proof, exchange, messages, proof, schemas, wssecurity
+from gridpost.applications import completeness
+from gridpost.applications.completeness import Completeness
 from gridpost.bill_proof import BillVerifier
 from gridpost.envelope import DEVICE_LIMITS, shape
 from gridpost.errors import ConfigInvalid, EnvelopeShape, FileInvalid, Item, PeerFault, SignatureInvalid, SourceMismatch
@@ -29,7 +31,7 @@ from gridpost.evidence import Authority, Signed
 from gridpost.heads import TreeHead
 from gridpost.model import Message, Receipt
 from gridpost.proof import Root, Verifier
-from gridpost.units import format_utc_ms
+from gridpost.units import format_utc, format_utc_ms
 
 from .. import independent
 from ..identity import pem_of
@@ -194,6 +196,8 @@ def _verdict(of: tuple[str, str], verifier: Verifier, lines: Iterator[bytes]) ->
     }
     if isinstance(verifier.authority, BillAuthority) and verifier.authority.vouched:
         states["known_to_the_bus_alone"] = "; ".join(sorted(verifier.authority.vouched))
+    if verifier.certificates:
+        states["certificates"] = [_certificate(one) for one in verifier.certificates]
     return Verdict(*of, states, tuple(verifier.items), tuple(verifier.roots))
 
 
@@ -228,6 +232,11 @@ def _head(head: TreeHead) -> dict[str, Any]:
         "root": head.root.hex(),
         "made_at": format_utc_ms(head.made_at_utc_ms),
     }
+
+
+def _certificate(one: Completeness) -> dict[str, Any]:
+    period = {"from": format_utc(one.from_utc), "to": format_utc(one.to_utc)}
+    return {"meter": one.meter, **period, "statement": completeness.told(one.counts)}
 
 
 def _receipt(receipt: Receipt) -> dict[str, Any]:

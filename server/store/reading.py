@@ -167,6 +167,10 @@ class Reading:
             query = query.where(channel.c.usage_point == usage_point)
         return [channel_of(row) for row in self._all(query, {})]
 
+    def channels_at(self, usage_point: str) -> Sequence[Channel]:
+        """Return the channels of a usage point, of whatever meter, in order of their number."""
+        return [channel_of(row) for row in self._all(_CHANNELS.where(channel.c.usage_point == usage_point), {})]
+
     # --- the log ---
 
     def version(self) -> DataVersion:

@@ -95,6 +95,8 @@ def test_intervals_before_the_meter_was_assigned_are_not_missing():
         stands={DAY0 + 48 * Q + 30: "0"},
     )  # fmt: skip
     assert with_stand.is_clean
+    first, _ = checked({end: text for end, text in day().items() if end > DAY0 + 48 * Q}, channel=late)
+    assert first.is_clean  # nothing was exchanged
 
 
 def test_a_clock_that_is_off_and_values_measured_under_it():

@@ -43,6 +43,7 @@ def test_the_rendered_file_is_toml_and_shows_every_setting_with_its_meaning(tmp_
         "office": {},
         "choice": {},
         "reports": {},
+        "quality": {},
         **given,
     }
     for kind in config.SECTIONS.values():
