@@ -8,9 +8,10 @@ What no bill reads is short: entries have placeholders for hashes and receipts a
 import json
 import random
 import sqlite3
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from equal_work import say
 from gridpost.server.store import create
 from gridpost.server.store.schema import SCHEMA
 
@@ -22,7 +23,15 @@ CHANNELS = (
     ("Q1", "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.3.73.0", "kvarh"),
 )
 INTERVAL_S, DAY_S = 900, 86_400
-_POOL = tuple(f"{number // 1000}.{number % 1000:03d}" for number in range(4000))
+
+
+class Shape(NamedTuple):
+    """What is in a store: so many meters, every interval of a period, messages a day, different values."""
+
+    meters: int
+    period: calendar.Period
+    pushes_a_day: int = 1
+    spread: int = 4000
 
 
 def channel_ids(meter):
@@ -31,9 +40,10 @@ def channel_ids(meter):
     return list(range(first, first + len(CHANNELS)))
 
 
-def prepared(folder, meters, period, pushes_a_day):
-    """Return the database with so many meters and every interval of the period, made unless it is there."""
-    place = Path(folder) / f"{meters}-meters-{pushes_a_day}-a-day.db"
+def prepared(folder, shape):
+    """Return the database of a shape, made unless it is there."""
+    meters, period, pushes_a_day, spread = shape
+    place = Path(folder) / f"{meters}-meters-{period.days}-days-{pushes_a_day}-a-day-{spread}-values.db"
     stamp = place.with_suffix(".json")
     wanted = {"schema": SCHEMA, "from": period.from_utc, "to": period.to_utc, "zone": str(period.zone)}
     if stamp.exists() and json.loads(stamp.read_text()) == wanted:
@@ -42,12 +52,13 @@ def prepared(folder, meters, period, pushes_a_day):
         raise SystemExit(f"{place} is of another schema or unfinished: remove it")
     place.parent.mkdir(parents=True, exist_ok=True)
     create(place)
-    _fill(place, meters, period, pushes_a_day)
+    _fill(place, shape)
     stamp.write_text(json.dumps(wanted))
     return place
 
 
-def _fill(place, meters, period, pushes_a_day):
+def _fill(place, shape):
+    meters, period, pushes_a_day, spread = shape
     sql = sqlite3.connect(place, isolation_level=None)
     sql.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000; BEGIN")
     sql.executemany("INSERT INTO ied (serial, kind, added_at_utc_ms) VALUES (?, 'meter', 0)",
@@ -59,8 +70,9 @@ def _fill(place, meters, period, pushes_a_day):
     )
     sql.execute("INSERT OR IGNORE INTO partition VALUES (0, 0, '', 0, 0, 0, 0, 0, 0)")
     chance = random.Random(meters)
+    pool = tuple(f"{number // 1000}.{number % 1000:03d}" for number in range(spread))
     seq = 0
-    say(f"filling a store with a month of {meters:,} meters")
+    print(f"filling a store with {meters:,} meters", file=sys.stderr, flush=True)
     for push in _pushes(period, pushes_a_day):
         sql.executemany(
             "INSERT INTO entry (partition, seq, sender, message_id, noun, transport, created_utc_ms, last_receipt,"
@@ -73,7 +85,7 @@ def _fill(place, meters, period, pushes_a_day):
         )
         sql.executemany(
             f"INSERT INTO interval_block VALUES (0, ?, ?, ?, ?, ?, {INTERVAL_S}, ?, NULL, 'stored')",
-            _block_rows(meters, seq, push, chance),
+            _block_rows((meters, seq), push, lambda count: chance.choices(pool, k=count)),
         )
         seq += meters
     sql.execute("COMMIT")
@@ -102,8 +114,9 @@ def _pushes(period, pushes_a_day):
         yield part
 
 
-def _block_rows(meters, seq, push, chance):
-    """Yield the rows the writer makes of a push: cut where a UTC day ends."""
+def _block_rows(at, push, some):
+    """Yield the rows the writer makes of a push by so many meters, the first as entry `seq`: cut where UTC days end."""
+    meters, seq = at
     days = {}
     for end in push:
         days.setdefault(versions.utc_day(end), []).append(end)
@@ -111,6 +124,6 @@ def _block_rows(meters, seq, push, chance):
         line = 0
         for number in channel_ids(meter):
             for ends in days.values():
-                values = leaf.values_text(chance.choices(_POOL, k=len(ends)))
+                values = leaf.values_text(some(len(ends)))
                 yield seq + meter, line, number, ends[0], ends[-1], values
                 line += 1

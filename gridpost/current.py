@@ -8,9 +8,9 @@ current follows from the outcomes that were judged when the rows were written (`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
-from operator import itemgetter
-from typing import NamedTuple
+from itertools import chain, repeat
+from operator import itemgetter, lt
+from typing import Any, NamedTuple
 
 from . import leaf, units
 from .model import Channel, IntervalBlock, Position, Qualities, Register, RegisterReading
@@ -143,7 +143,7 @@ def of_rows(
     return CurrentReadings(channel, block, positions, _readings(channel, current), (), newest)
 
 
-_FIRST = Row._fields.index("first_interval_end_utc")
+_FIRST, _LAST = map(Row._fields.index, ("first_interval_end_utc", "last_interval_end_utc"))
 _ORDER = itemgetter(*map(Row._fields.index, ("recorded_at_utc_ms", "partition", "seq", "line")))
 
 
@@ -157,43 +157,52 @@ def _filed(row: Row) -> FiledRun:
 def _laid_out(
     channel: Channel, period: tuple[int, int], rows: Sequence[Row]
 ) -> tuple[IntervalBlock, tuple[Position, ...], int] | None:
-    """Return block, positions and newest recorded time of rows by first end; None unless all are stored and apart."""
-    texts: list[str] = []
-    positions: list[Position] = []
-    spans: list[range] = []
-    newest, behind = 0, -1
-    for _, recorded_at, partition, seq, _, first, last, length_s, text, qualities, outcome in rows:
-        if outcome != STORED or qualities is not None or first <= behind:
-            return None
-        behind = last
-        span, values = range(first, last + 1, length_s), text[1:-1]
-        if first <= period[0] or last > period[1]:
-            span, values = _within(span, values, period)
-        if span:
-            spans.append(span)
-            texts.append(values)
-            positions += [Position(partition, seq)] * len(span)
-            newest = recorded_at if recorded_at > newest else newest
-    joined = ",".join(texts)
-    literals = tuple(joined.split(",")) if texts else ()
+    """Return block, positions and newest recorded time of rows by first end; None unless all are stored and apart.
+
+    Column by column: a look at each row would take longer than the driver takes to fetch it.
+    """
+    rows = _within(rows, period)
+    if not rows:
+        return IntervalBlock(channel.key, channel.interval_s, (), (), ()), (), 0
+    columns: Any = zip(*rows, strict=True)
+    _, recorded, partitions, seqs, _, firsts, lasts, lengths, texts, qualities, outcomes = columns
+    if outcomes.count(STORED) != len(rows) or qualities.count(None) != len(rows) or not all(map(lt, lasts, firsts[1:])):
+        return None
+    joined = "".join(texts).replace("][", ",")[1:-1]
+    literals = tuple(joined.split(","))
+    spans = list(map(range, firsts, [last + 1 for last in lasts], lengths))
+    positions = tuple(chain.from_iterable(map(repeat, map(Position, partitions, seqs), map(len, spans))))
     if "null" in joined or len(literals) != len(positions):  # no row of the writer's is so
         return None
     block = IntervalBlock(channel.key, channel.interval_s, _ends(spans), literals, ((),) * len(literals))
-    return block, tuple(positions), newest
+    return block, positions, max(recorded)
 
 
-def _within(span: range, values: str, period: tuple[int, int]) -> tuple[range, str]:
-    """Return the part of a row that ends in the period."""
-    first = max(0, (period[0] - span.start) // span.step + 1)
-    beyond = max(first, min(len(span), (period[1] - span.start) // span.step + 1))
-    return span[first:beyond], ",".join(values.split(",")[first:beyond])
+def _within(rows: Sequence[Row], period: tuple[int, int]) -> list[Row]:
+    """Return the parts of rows that end in the period; of rows that are apart only the outer two reach beyond it."""
+    low, high = period
+    inside = [row for row in rows if row[_FIRST] <= high and row[_LAST] > low]  # type: ignore[operator]
+    for outer in {0, len(inside) - 1} if inside else ():
+        inside[outer] = _cut(Row._make(inside[outer]), period)
+    return [row for row in inside if row[_FIRST] <= row[_LAST]]  # type: ignore[operator]
+
+
+def _cut(row: Row, period: tuple[int, int]) -> Row:
+    """Return the part of a row that ends in the period; where there is none its last end lies before its first."""
+    span = range(row.first_interval_end_utc, row.last_interval_end_utc + 1, row.interval_s)
+    first, beyond = (max(0, (edge - span.start) // span.step + 1) for edge in period)
+    part = span[first:beyond]
+    if len(part) == len(span):
+        return row
+    values = ",".join(row.values[1:-1].split(",")[first:beyond])
+    return row._replace(
+        first_interval_end_utc=part.start, last_interval_end_utc=part.stop - part.step, values=f"[{values}]"
+    )
 
 
 def _ends(spans: Sequence[range]) -> tuple[int, ...]:
-    if not spans:
-        return ()
-    first, step, last = spans[0].start, spans[0].step, spans[-1][-1]
-    whole = range(first, last + 1, step)
-    if sum(map(len, spans)) == len(whole) and all(one.step == step and one.start in whole for one in spans):
+    start, step = spans[0].start, spans[0].step
+    whole = range(start, spans[-1].stop, step)
+    if len(whole) == sum(map(len, spans)) and all(one.step == step and one.start in whole for one in spans):
         return units.ends_of(whole)
     return tuple(chain.from_iterable(spans))
