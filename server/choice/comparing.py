@@ -121,18 +121,20 @@ def picture(given: Answer) -> Node:
         for period in usage.periods
     ]
     bids = (question.present, *question.bids)
-    curves = [_curve(cases, bid, cost) for bid, cost in zip(bids, given.found.costs, strict=True)]
+    pairs = enumerate(zip(bids, given.found.costs, strict=True))
+    curves = [_curve(cases, bid, cost, mapped=place in (0, given.best)) for place, (bid, cost) in pairs]
     shown = as_object(given)
     title = f"Cost by hour: {question.customer}, {shown['from'][:10]} to {shown['to'][:10]}"
     return draw(Picture(title, told(given), given.currency, curves, given.best))
 
 
-def _curve(cases: Sequence[Measured], bid: Bid, cost: Cost) -> Curve:
-    energy = [line for line in cost.lines if line.kind in _ENERGY]
+def _curve(cases: Sequence[Measured], bid: Bid, cost: Cost, *, mapped: bool) -> Curve:
+    """A bid's curve; the map of every hour needs all its charges, the others' energy is enough."""
+    energy = hourly.of(cases, bid.tariffs, [line for line in cost.lines if line.kind in _ENERGY])
     besides = {line.kind: _sum(cost, line.kind) for line in cost.lines if line.kind not in _ENERGY}
     told = ", ".join(f"{kind} {amount}" for kind, amount in besides.items())
-    whole = hourly.of(cases, bid.tariffs, cost.lines)
-    return Curve(cost.bid, hourly.of(cases, bid.tariffs, energy), whole, cost.low, cost.high, told)
+    whole = hourly.of(cases, bid.tariffs, cost.lines) if mapped else energy
+    return Curve(cost.bid, energy, whole, cost.low, cost.high, told)
 
 
 def as_page(given: Answer) -> bytes:

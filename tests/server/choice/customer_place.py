@@ -17,6 +17,7 @@ from gridpost import contract, tariff_messages, testing
 from gridpost.applications.determinants import Metered
 from gridpost.contract import Contract
 from gridpost.documents import Document
+from gridpost.model import Channel
 from gridpost.tariff import Schedule, Tariff, TariffProfile, Tier
 
 MIDNIGHT = 1_767_225_600  # 2026-01-01T00:00:00Z: now
@@ -39,12 +40,13 @@ class CustomerPlace:
     """`push` readings, put `contract` and `tariff` documents, `step` the watcher."""
 
     post: object
+    channel: Channel = CHANNEL
     commands: Commands = field(default_factory=Commands)
     numbers: count = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:
         self.store = self.post.store
-        self.signer = self.post.enrol("IED-1", [CHANNEL])
+        self.signer = self.post.enrol("IED-1", [self.channel])
 
     @property
     def bench(self) -> own.Bench:
@@ -53,7 +55,7 @@ class CustomerPlace:
 
     def push(self, first_end_utc: int, *values: str) -> None:
         """The IED pushes quarter hours; the clock goes on to their end where it is not there yet."""
-        block = testing.block(CHANNEL, first_end_utc, values)
+        block = testing.block(self.channel, first_end_utc, values)
         self.post.now = max(self.post.now, block.ends_utc[-1] * 1000)
         message = testing.readings_message("IED-1", f"m-{next(self.numbers)}", [block])
         assert self.post.receive(testing.sealed(message, self.signer, self.post.now)).status == 200
@@ -67,8 +69,8 @@ class CustomerPlace:
 
     def contract(self, supplier: str, kind: str = "both", number: str = "C-1", **changes) -> None:
         """A contract in force since a month ago."""
-        named = {"id": number, "customer": "Mill", "usage_point": CHANNEL.key.usage_point, "supplier": supplier,
-                 "channels": (Metered(CHANNEL.key.stream or CHANNEL.key.reading_type),), "tariff": f"{supplier}-T",
+        named = {"id": number, "customer": "Mill", "usage_point": self.channel.key.usage_point, "supplier": supplier,
+                 "channels": (Metered(self.channel.key.stream),), "tariff": f"{supplier}-T",
                  "kind": kind, "from_utc": MIDNIGHT - 31 * 86_400, "to_utc": None, "zone": "Etc/UTC"}  # fmt: skip
         made = Contract(**named | changes)
         self.put(Document("contract", made.id, made.supplier, made.usage_point, made.from_utc, made.to_utc,
@@ -79,7 +81,7 @@ class CustomerPlace:
 
     def events(self):
         """Events of the meter, in order of time."""
-        found = self.store.events([CHANNEL.key.meter], (0, 1 << 50), self.store.version(), 100)
+        found = self.store.events([self.channel.key.meter], (0, 1 << 50), self.store.version(), 100)
         return [one.event for one in found]
 
     def controls(self):

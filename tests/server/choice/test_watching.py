@@ -7,11 +7,13 @@ from customer_place import MIDNIGHT, CustomerPlace, tariff
 from gridpost.server import log_check
 from gridpost.server.controls.follower import Follower
 
-from gridpost import exchange
+from gridpost import exchange, testing
 from gridpost.controls import Role, State
+from gridpost.model import ChannelKey
 from gridpost.partners import Grant, Partner
 
 QUARTER = 900
+PULSES = ChannelKey("UP-M1", "M1", "pulses", "0.0.2.4.1.1.12.0.0.0.0.0.0.0.0.0.111.0")
 
 
 @pytest.fixture
@@ -103,6 +105,20 @@ def test_the_log_with_events_and_controls_of_the_bus_is_whole(place):
     keys = {one.id: one.key for one in place.store.channels()}
     held = log_check.against(place.store, keys, exchange.Trust(place.post.ca.der), place.post.now)
     assert list(log_check.check(place.store, held, (), lambda _done, _of: None).findings) == []
+
+
+# F53, F54: a channel of pulse counts, 12.5 Wh each, is translated here: 240 in a quarter of an hour are 3 kWh, 12 kW.
+def test_pulses_are_translated_priced_and_watched(post_office):
+    counts = testing.channel(1, "M1", unit="count", key=PULSES)
+    place = CustomerPlace(post_office, counts)
+    place.offer(tariff("A", "0.10"))
+    place.contract("A")
+    watcher = place.watcher(most_kw="11.9", most_a_day="0.29", pulse_kwh="0.0125")
+    place.push(MIDNIGHT + QUARTER, "240")
+    found = [(one.bound, str(one.value)) for _, one in step(watcher, place).findings]
+    assert found == [("most_a_day", "0.300000"), ("most_kw", "12.0000")]
+    place.push(MIDNIGHT + 2 * QUARTER, "10")
+    assert step(place.watcher(most_kw="11"), place).failed[0][1] == "bill-refused"  # nobody says what one is worth
 
 
 # --- prices ---
