@@ -168,7 +168,9 @@ class Store(Protocol):
     def blocks(self, positions: Sequence[Position]) -> Sequence[StoredBlock]:
         """Return the interval rows of those entries."""
 
-    def channels(self, sender: str | None = None, meter: str | None = None) -> Sequence[Channel]:
+    def channels(
+        self, sender: str | None = None, meter: str | None = None, usage_point: str | None = None
+    ) -> Sequence[Channel]:
         """Return enrolled channels in order of their number."""
 
     def readings(self, channel_id: int, from_utc: int, to_utc: int, at: DataVersion | None = None) -> CurrentReadings:

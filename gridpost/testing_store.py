@@ -106,12 +106,16 @@ class MemoryStore:
         chosen = [self.entries_planned[position.seq] for position in sorted(set(positions))]
         return [StoredBlock(one.position, *run) for one in chosen for run in one.runs]
 
-    def channels(self, sender: str | None = None, meter: str | None = None) -> Sequence[Channel]:
+    def channels(
+        self, sender: str | None = None, meter: str | None = None, usage_point: str | None = None
+    ) -> Sequence[Channel]:
         """See `ports.Store`."""
         return [
             channel
             for channel in self._channels
-            if sender in (None, self._owners[channel.id]) and meter in (None, channel.key.meter)
+            if sender in (None, self._owners[channel.id])
+            and meter in (None, channel.key.meter)
+            and usage_point in (None, channel.key.usage_point)
         ]
 
     def readings(self, channel_id: int, from_utc: int, to_utc: int, at: DataVersion | None = None) -> CurrentReadings:

@@ -54,7 +54,7 @@ class Bench(NamedTuple):
 def known(bench: Bench, message_id: str) -> Receipt | None:
     """Return the receipt of an entry of our own that is on file under that id."""
     stored = bench.store.find(OURS, message_id)
-    return None if stored is None else _receipt(stored.receipt)
+    return None if stored is None else read_receipt(stored.receipt)
 
 
 def record_documents(bench: Bench, message_id: str, author: str, documents: Sequence[Document]) -> Receipt:
@@ -131,10 +131,15 @@ def _record(bench: Bench, message: Message, rows: Rows) -> Receipt:
 
     entry = Entry(OURS, header.message_id, header.noun, OWN, digest, created_utc_ms, None, "", raw)
     make_receipt = receipt_maker(Recorded(header.message_id, OURS, digest, references), answer)
-    return _receipt(bench.store.record(entry, rows, make_receipt).result())
+    return read_receipt(bench.store.record(entry, rows, make_receipt).result())
 
 
-def _receipt(sealed: bytes) -> Receipt:
+def read_receipt(sealed: bytes) -> Receipt:
+    """Return what a receipt of our own store says; nothing is verified.
+
+    Raises:
+        Internal: the store keeps something else.
+    """
     receipt = answers.decode(shape(sealed).payload)
     if not isinstance(receipt, Receipt):
         raise Internal(detail="what the store keeps as a receipt is none")

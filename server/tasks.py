@@ -28,6 +28,7 @@ from gridpost.errors import (
 from gridpost.units import uuid7
 
 from .audit import Audit
+from .billing import filing, making
 from .config import Config
 from .identity import load_signer
 from .own import Bench
@@ -47,6 +48,11 @@ KINDS: Mapping[str, Handler] = MappingProxyType(
         "edit": quality.edit,
         "certificate": quality.certify,
         "request-data": quality.request,
+        "tariffs": filing.add_tariffs,
+        "contract": filing.add_contract,
+        "contract-end": filing.end_contract,
+        "bill": making.make,
+        "bill-correction": making.correct,
     }
 )
 

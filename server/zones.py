@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from datetime import tzinfo
 from functools import lru_cache
-from importlib import resources
+from importlib import import_module, resources
 from zoneinfo import ZoneInfo
 
 from gridpost.errors import NotFound
+
+
+def rules() -> str:
+    """Return which edition of the zone rules these are, such as ``tzdata 2026a``."""
+    return f"tzdata {import_module('tzdata').IANA_VERSION}"
 
 
 @lru_cache(maxsize=256)

@@ -157,7 +157,7 @@ class Reading:
     def channels(
         self, sender: str | None = None, meter: str | None = None, usage_point: str | None = None
     ) -> Sequence[Channel]:
-        """See `ports.Store`; `usage_point`: only its channels, past and present."""
+        """See `ports.Store`."""
         query = _CHANNELS
         if sender is not None:
             query = query.where(channel.c.serial == sender)

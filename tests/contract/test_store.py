@@ -548,6 +548,12 @@ def item(name, content=b"content"):
     return OutboxItem("mv90", name, content, sha256(content).digest(), {0: 3})
 
 
+def test_channels_by_usage_point(engine, channels):
+    assert engine.store.channels(usage_point="UP1") == channels
+    assert engine.store.channels(usage_point="UP2") == []
+    assert engine.store.channels(sender="IED2", usage_point="UP1") == []
+
+
 def test_a_cursor_starts_at_nothing_and_moves(engine):
     assert engine.store.cursor("mv90") == ({}, {})
     engine.store.advance("mv90", {0: 3}, {"days": [1, "ü"]}, []).result(10)
