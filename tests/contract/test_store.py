@@ -549,7 +549,7 @@ def item(name, content=b"content"):
 
 
 def test_channels_by_usage_point(engine, channels):
-    assert engine.store.channels(usage_point="UP1") == channels
+    assert engine.store.channels(usage_point="UP1") == list(channels)
     assert engine.store.channels(usage_point="UP2") == []
     assert engine.store.channels(sender="IED2", usage_point="UP1") == []
 
