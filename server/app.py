@@ -145,7 +145,7 @@ class Bus:
         self._reception = Reception(post, parts.audit, worker, self._controls.desk)
         self._aside = Aside(reactor, self._readers_pool, lambda: self._reception.received)
         bench = Bench(parts.store, parts.signer, config.bus.id, parts.clock, zone_of, config)
-        self._value = ValueSide(bench, self._aside.run, parts.audit)
+        self._value = ValueSide(bench, self._aside.run, parts.audit, reactor)
         self._quoted = QuotedReceipts(parts.store, parts.clock)
         self._est = Est(parts.ca, parts.store, utc_now, config.trust)
         self._trust = self._trust_keeper()

@@ -195,6 +195,19 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Tariffs:
+    """Tariffs fetched from suppliers' addresses: OpenEI URDB JSON, or the XML of xsd/tariff.xsd."""
+
+    poll: Mapping[str, str] = setting(
+        {}, 'supplier -> address of its tariffs, such as { acme = "https://acme.example/rates.json" }'
+    )
+    every_s: int = setting(3600, "seconds between two fetches of an address; each is fetched at the start, too")
+    zone: str = setting("Etc/UTC", "IANA name of the zone of URDB tariffs, which state none")
+    zones: Mapping[str, str] = setting({}, "supplier -> the zone of its URDB tariffs, where it is another one")
+    ca: str = setting("", "the CAs that https addresses are trusted by, PEM; empty: the machine's")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file; `folder` is where it lies."""
 
@@ -211,6 +224,7 @@ class Config:
     choice: Choice = Choice()
     reports: Reports = Reports()
     quality: Quality = Quality()
+    tariffs: Tariffs = Tariffs()
 
     @property
     def database(self) -> Path | str:
@@ -225,7 +239,7 @@ class Config:
 SECTIONS: Mapping[str, type] = {
     "bus": Bus, "identity": Identity, "listen": Listen, "trust": Trust, "log": Log, "mv90": Mv90,
     "metrics": Metrics, "commands": Commands, "office": Office,
-    "choice": Choice, "reports": Reports, "quality": Quality,
+    "choice": Choice, "reports": Reports, "quality": Quality, "tariffs": Tariffs,
 }  # fmt: skip
 STALE_CRL = ("refuse", "alarm")
 REPORTS_EVERY = ("", "day", "week", "cycle")
@@ -273,6 +287,7 @@ def _check(config: Config, file: Path) -> None:
         "office.connections": (config.office.connections, 1),
         "office.connections_per_peer": (config.office.connections_per_peer, 1),
         "office.page": (config.office.page, 1),
+        "tariffs.every_s": (config.tariffs.every_s, 1),
         "office.mail_days": (config.office.mail_days, 0),
         "reports.grace_h": (config.reports.grace_h, 0),
         "quality.request_after_s": (config.quality.request_after_s, 0),

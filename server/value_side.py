@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gridpost.errors import NotFound
 
 from . import tasks
 from .audit import Audit
@@ -18,6 +20,10 @@ from .choice.watching import Watcher
 from .own import Bench
 from .quality import gaps
 
+if TYPE_CHECKING:
+    from .tariff_polls import TariffPolls
+
+POLLS_S = 2.0  # between two looks at whether an address is due
 Aside = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -32,11 +38,11 @@ class Look(NamedTuple):
 class ValueSide:
     """Made with the bus."""
 
-    def __init__(self, bench: Bench, aside: Aside, audit: Audit) -> None:
+    def __init__(self, bench: Bench, aside: Aside, audit: Audit, reactor: Any) -> None:
         """Read what the settings name; nothing runs before `looks`.
 
         Raises:
-            NotFound, ConfigInvalid: the file of policies cannot be used.
+            NotFound, ConfigInvalid: the file of policies, or an address that is to be polled, cannot be used.
         """
         self._bench, self._aside, self._audit = bench, aside, audit
         choice = bench.config.choice
@@ -44,6 +50,7 @@ class ValueSide:
         self._watcher = Watcher(bench, watches) if watches else None
         self._reports = running.reports_of(bench)
         self._gaps = gaps.Watcher(bench)
+        self._polls = _polls(bench, reactor) if bench.config.tariffs.poll else None
 
     def begin(self) -> None:
         """Let readers that never ran start where the log is; before anything is listened on."""
@@ -63,6 +70,8 @@ class ValueSide:
         if self._reports:
             report = partial(self._reports.carry, self._aside, self._audit, self._bench.clock)
             yield Look("reports", running.REPORTS_S, report)
+        if self._polls:
+            yield Look("tariffs", POLLS_S, partial(self._polls.carry, self._aside, self._audit))
 
     def stop(self) -> None:
         """Follow no further than the present step."""
@@ -71,3 +80,16 @@ class ValueSide:
             self._watcher.stopping = True
         if self._reports:
             self._reports.reporter.stopping = True
+        if self._polls:
+            self._polls.stop()
+
+
+def _polls(bench: Bench, reactor: Any) -> TariffPolls:
+    from . import tariff_polls  # here: the client of HTTP is loaded only where something is fetched
+
+    ca = bench.config.tariffs.ca
+    try:
+        pem = bench.config.path(ca).read_bytes() if ca else b""
+    except OSError as error:
+        raise NotFound(f"tariffs.ca cannot be read: {error}") from None
+    return tariff_polls.TariffPolls(bench, tariff_polls.fetching(reactor, pem))

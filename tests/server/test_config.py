@@ -41,6 +41,7 @@ def test_the_rendered_file_is_toml_and_shows_every_setting_with_its_meaning(tmp_
         "metrics": {},
         "commands": {},
         "office": {},
+        "tariffs": {},
         "choice": {},
         "reports": {},
         "quality": {},
