@@ -12,12 +12,14 @@ import pytest
 from click.testing import CliRunner
 from greenbutton_objects.parse import parse_feed
 from gridpost.adapters.mv90 import Mv90Adapter
-from gridpost.server.commands import export, export_run
+from gridpost.server.commands import convert, export, export_run
+from gridpost.server.zones import zone_of
 from nemreader import NEMFile
 
 from gridpost import testing
 from gridpost.errors import CannotRepresent, FileInvalid
 from gridpost.model import Block, ChannelKey, Entry, Quality, Register, Rows
+from gridpost.ports import FormatOptions
 
 KWH_30 = "0.0.5.4.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
 STAND = "0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0"
@@ -169,6 +171,21 @@ def test_the_same_data_give_the_same_bytes_and_none_give_no_file(enrol, record, 
     record(channel, MIDNIGHT + 1800, ["1"] * 48, registers=((MIDNIGHT, "1"), (MIDNIGHT + DAY, "49")))
     contents = [Path(one_file(run(kind, *FIRST_DAY))["file"]).read_bytes() for _ in range(2)]
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("kind", ["mv90", "nem12", "cmep", "greenbutton", "csv"])
+def test_a_file_says_again_what_the_store_holds(enrol, record, run, kind):
+    """To the digit, but for MDEF's binary32; 0.5, 12.25 and 7 are exact there."""
+    (channel,) = enrol(half_hourly(zone="Etc/GMT-10"))
+    values = ["0.5", "12.25", "7"] * 16
+    record(channel, MIDNIGHT + 1800, values)
+    raw = Path(one_file(run(kind, *FIRST_DAY))["file"]).read_bytes()
+    format_ = convert.FORMATS[export.KINDS[kind].format]
+    (block,) = format_.adapter().parse(raw, FormatOptions(zone=zone_of(NEM))).readings.blocks
+    assert [Decimal(value) for value in block.values] == [Decimal(value) for value in values]
+    assert block.ends_utc == tuple(MIDNIGHT + 1800 * (place + 1) for place in range(48))
+    assert block.channel.reading_type == KWH_30
+    assert set(block.qualities) == {()}
 
 
 # --- the billing run --------------------------------------------------------------------------------------------------
