@@ -7,7 +7,9 @@ it is checked by the house's own verifier; `gridpost verify` checks it with anot
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.progress import Progress
@@ -21,7 +23,14 @@ from .. import config as configuration
 from ..log_check import StoreAuthority, senders
 from .files import write_parts
 from .log_proofs import Source, Wanted, heads_for, lines
-from .output import config_option, console, done, json_option, opened
+from .output import SHOWN, config_option, console, done, json_option, opened
+
+
+class Proof(NamedTuple):
+    """A proof that holds: its lines, and of how many entries it is."""
+
+    lines: Sequence[bytes]
+    entries: int
 
 
 @click.command("proof")
@@ -36,19 +45,14 @@ def command(bill: str, out: Path, config_file: Path, as_json: bool) -> None:
     """
     config = configuration.load(config_file)
     with opened(config) as store:
-        source = Source.of(config, store)
-        made = _made(source, bill)
-        write_parts(out, made)
-    entries = len(made) - LINES_BEFORE
-    told = f"{out}: {bill} with {entries} entries, {sum(map(len, made))} bytes"
-    done(as_json, {"file": str(out), "bill": bill, "entries": entries}, told)
+        proof = prove(Source.of(config, store), bill)
+    write_parts(out, proof.lines)
+    told = f"{out}: {bill} with {proof.entries} entries, {sum(map(len, proof.lines))} bytes"
+    done(as_json, {"file": str(out), "bill": bill, "entries": proof.entries}, told)
 
 
-LINES_BEFORE = 4  # the bill's, the proof file's first, the CA, and a head (one partition)
-
-
-def _made(source: Source, bill: str) -> list[bytes]:
-    """Return the lines of a proof that holds.
+def prove(source: Source, bill: str) -> Proof:
+    """Return the proof of a bill, checked.
 
     Raises:
         NotFound: no such bill.
@@ -63,9 +67,9 @@ def _made(source: Source, bill: str) -> list[bytes]:
     with Progress(console=console(), transient=True) as bars:
         task = bars.add_task("proving", total=sum(span.last + 1 - span.first for span in spans))
         rest = lines(source, wanted, lambda: bars.advance(task))
-        made = [bill_proof.render_start(bill, at), *rest]
+        whole = [bill_proof.render_start(bill, at), *rest]
     verifier = BillVerifier([source.authority], lambda _: StoreAuthority(source.trust, senders(source.store)))
-    verifier.run(made)
+    verifier.run(whole)
     if verifier.items:
-        raise StoreUnavailable("what is on file does not prove this bill", items=verifier.items[:20])
-    return made
+        raise StoreUnavailable("what is on file does not prove this bill", items=verifier.items[:SHOWN])
+    return Proof(whole, verifier.entries)
