@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
+import live_bus
 import pytest
 from gridpost.server import cli
 from live_bus import channel_table
@@ -82,6 +83,10 @@ def test_from_readings_to_a_bill_and_its_correction(make_bus, here, rate):
     assert all(line["entries"] == [f"0:{seq}" for seq in range(6)] for line in shown["lines"][:2])
     assert {one["sender"] for one in shown["rests_on"]} == {"IED-1"}
     assert run("bill", "make", "C1", "--cycle", "2026-09").returncode == 1
+    proof = bus.folder / "bill.proof"
+    assert run.json("proof", "C1-2026-09", "--out", proof)["entries"] == 9  # tariff, contract, six messages, the bill
+    assert "there is no bill" in run("proof", "C9", "--out", proof).stderr
+    assert "holds" in live_bus.run("verify", "--trust", bus.folder / "ca.pem", proof).stdout
     assert "C1-2026-09: nothing changed" in run("bill", "correct", "C1-2026-09").stdout
     assert bus.audit("task")[0]["kind"] == "tariffs"
     assert bus.stop() == 0

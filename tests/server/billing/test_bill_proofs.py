@@ -1,0 +1,135 @@
+"""`gridpost proof` of bills as they are really made: corrected, under a ratchet, of a supplier's own tariff."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal
+
+import pytest
+from billing_office import APRIL, EDITED, ESTIMATED, HOUR, MARCH, MAY, flat
+from gridpost.server.commands import proof, verify
+from gridpost.server.commands.log_proofs import Source
+from gridpost.server.heads import Author, sign_head
+from gridpost.server.identity import pem_of, trust_of
+from gridpost.server.receipts import Recorded, receipt_maker, seal_answer
+
+from gridpost import exchange, messages, testing
+from gridpost.controls import Role
+from gridpost.errors import NotFound, StoreUnavailable
+from gridpost.model import Entry, Header, Rows
+from gridpost.office_messages import encode_ok_reply, reply_to
+from gridpost.partners import Partner
+from gridpost.supply import CreateTariff
+from gridpost.supply_messages import documents_of
+from gridpost.tariff import FlatDemand, Minimum, Ratchet, Tier
+
+
+@pytest.fixture
+def proved(tmp_path):
+    """Proves a bill and verifies the proof by the other library; returns the verdict."""
+
+    def prove(office, bill):
+        post = office.post
+        sign_head(office.store, Author("bus", post.signer), 0, post.now)
+        ca = post.ca.certificate
+        made = proof.prove(Source(None, office.store, trust_of(ca), pem_of(ca)), bill).lines
+        file = tmp_path / "bill.proof"
+        file.write_bytes(b"".join(made))
+        return verify.verify(file, [pem_of(ca)], lambda _: None)
+
+    return prove
+
+
+def test_a_bill_proves(ready, proved):
+    ready.bill()
+    verdict = proved(ready, "C1-2026-03")
+    assert verdict.items == ()
+    # 31 days of 24 hours, 1.5 kWh at 0.10: 111.60; tariff, contract, five messages, the bill.
+    assert (verdict.states["total"], verdict.states["intervals"]) == ("111.60 EUR", "744 of 744, 0 estimated")
+    assert verdict.states["entries"] == 8
+
+
+def test_a_partial_bill_and_an_estimated_one_prove_what_they_lack(office, proved):
+    office.add(flat())
+    office.sign()
+    office.month(but=(MARCH + 5 * HOUR, MARCH + 9 * HOUR))
+    office.send(MARCH + 9 * HOUR, ["1.5"], ESTIMATED)
+    office.bill(allow=["partial", "estimated"])
+    verdict = proved(office, "C1-2026-03")
+    assert (verdict.items, verdict.states["intervals"]) == ((), "743 of 744, 1 estimated")
+
+
+def test_a_correction_proves_and_the_bill_before_it_still_does(ready, proved):
+    ready.bill()
+    for value, number in (("3.5", 1), ("4.5", 2)):  # a second correction stands on the first
+        ready.send(MARCH + 20 * HOUR, [value], EDITED)
+        done = ready.correct()
+        assert done["changed"]
+        assert len(done["documents"]) == 2
+        for name in ("C1-2026-03", *done["documents"]):
+            verdict = proved(ready, name)
+            assert (verdict.items, verdict.states["bill"]) == ((), name), number
+
+
+def test_a_ratchet_and_a_yearly_minimum_prove_with_the_bills_before(office, proved):
+    peak = FlatDemand((0,) * 12, ((Tier(Decimal(2), unit="kW"),),))
+    ratchet = Ratchet((Decimal("0.8"),) * 12)
+    office.add(flat(flat=peak, ratchet=ratchet, minimum=(Minimum(Decimal(10), "year"),)))
+    office.sign()
+    office.month(value="10")
+    office.month(APRIL, MAY, "1")
+    office.bill()
+    office.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    verdict = proved(office, "C1-2026-04")
+    assert verdict.items == ()
+    # 720 kWh at 0.10, and 0.8 of March's 10 kW at 2: 72 + 16; its proof holds March's bill besides.
+    assert verdict.states["total"] == "88.00 EUR"
+    assert verdict.states["entries"] == 1 + 1 + 5 + 1 + 1
+
+
+def test_a_tariff_that_changes_within_the_cycle_proves(ready, proved):
+    ready.add(flat("0.20", valid_from_utc=MARCH + 24 * HOUR))
+    ready.bill()
+    assert proved(ready, "C1-2026-03").items == ()
+
+
+def test_no_proof_is_made_of_what_does_not_hold(ready, proved):
+    ready.bill()
+    with pytest.raises(NotFound):
+        proved(ready, "C1-2026-04")
+    with sqlite3.connect(ready.post.path) as store:
+        store.execute("UPDATE document SET content = replace(content, '1.5', '1.6') WHERE kind = 'bill'")
+        store.execute("UPDATE entry SET evidence = NULL WHERE seq = 3")
+    with pytest.raises(StoreUnavailable) as told:
+        proved(ready, "C1-2026-03")
+    assert "evidence-missing" in [item.code for item in told.value.items]
+
+
+def offered(office, tariff):
+    """A supplier's own signed message, recorded as the office's door does; the supplier's CA is nobody's here."""
+    post = office.post
+    signer = testing.ThrowawayCA("The supplier's").issue_device("S1's machine")
+    post.store.add_partner(Partner("S1", "Sun", Role.SUPPLIER, "north"))
+    post.store.add_partner_certificate("S1", signer.certificate, "signature")
+    message = CreateTariff(Header("create", "Tariff", post.now, "S1", "offer"), tariff)
+    payload = messages.encode(message)
+    raw = exchange.seal(payload, signer, post.now)
+    digest = exchange.content_digest(payload)
+    entry = Entry("S1", "offer", "Tariff", "office", digest, post.now, None, "", raw)
+
+    def answer(receipt):
+        reply = encode_ok_reply("Tariff", reply_to(message.header, "bus", receipt.recorded_at_utc_ms), receipt)
+        return seal_answer(post.signer, reply, receipt.recorded_at_utc_ms)
+
+    recorded = Recorded("offer", "S1", digest, ())
+    post.store.record(entry, Rows(documents=documents_of(message)), receipt_maker(recorded, answer)).result(30)
+
+
+def test_a_suppliers_own_tariff_proves_and_its_signer_is_told(office, proved):
+    offered(office, flat())
+    office.sign()
+    office.month()
+    office.bill()
+    verdict = proved(office, "C1-2026-03")
+    assert verdict.items == ()
+    assert verdict.states["known_to_the_bus_alone"].startswith("CN=S1's machine sha256:")
