@@ -13,11 +13,11 @@ from typing import Any
 from gridpost import contract as contracts
 from gridpost import tariff_messages
 from gridpost.contract import ENDED, Contract
-from gridpost.documents import CONTRACT, TARIFF, Document
+from gridpost.documents import CONTRACT, Document
 from gridpost.errors import AlreadyExists, ConfigInvalid, NotFound
 from gridpost.model import Channel
 from gridpost.ports import Store
-from gridpost.tariff import Tariff
+from gridpost.supply_messages import tariff_document
 
 from .. import own
 from ..own import Bench
@@ -95,12 +95,6 @@ def end_contract(bench: Bench, args: Mapping[str, Any], person: str, task_id: st
     ended = replace(one, to_utc=args["to_utc"], status=ENDED, reason=args["reason"])
     contracts.check(ended)
     return _file(bench, ended, person, task_id)
-
-
-def tariff_document(tariff: Tariff) -> Document:
-    """Return a tariff as a document."""
-    times = (tariff.valid_from_utc, tariff.valid_to_utc)
-    return Document(TARIFF, tariff.id, tariff.supplier, "", *times, tariff_messages.encode(tariff))
 
 
 def contract_document(one: Contract) -> Document:

@@ -1,4 +1,4 @@
-"""gridpost tariff add | list | show | export: what suppliers ask for, as people put it on file and take it out.
+"""gridpost tariff add | list | show | export | page: what suppliers ask for, as people put it on file and take it out.
 
 In: files of tariffs (URDB JSON or the XML of xsd/tariff.xsd), or the store. Out: entries of the log, made by the
 running bus or, where none runs, at once; files. A tariff that is refused leaves the one on file in force.
@@ -113,6 +113,34 @@ def export(name: str, kind: str, out: Path, config_file: Path, as_json: bool) ->
     if not as_json:
         say_losses(name, losses)
     done(as_json, {"file": str(out), "format": kind, "losses": losses}, f"{out}")
+
+
+@command.command("page")
+@click.argument("source", metavar="FILE|SUPPLIER/ID")
+@click.option("--zone", default="Etc/UTC", show_default=True, help="Whose hours a URDB file means.")
+@click.option("--out", type=_OUT, required=True, help="The page to write.")
+@config_option
+@json_option
+def page(source: str, zone: str, out: Path, config_file: Path, as_json: bool) -> None:
+    """Write a tariff, of a file or on file, as a page for people: every hour, every price, every other term."""
+    from ..choice import tariff_page
+
+    one = _one_of(Path(source), zone) if Path(source).is_file() else _on_file(source, config_file)
+    write_whole(out, tariff_page.render(one))
+    done(as_json, {"file": str(out), "tariff": f"{one.supplier}/{one.id}"}, f"{out}")
+
+
+def _one_of(file: Path, zone: str) -> Tariff:
+    zone_of(zone)
+    found = read_file(file, Unsaid(zone))
+    if len(found) != 1:
+        raise click.UsageError(f"{file} holds {len(found)} tariffs; a page is of one")
+    return found[0]
+
+
+def _on_file(name: str, config_file: Path) -> Tariff:
+    with opened(configuration.load(config_file)) as store:
+        return filed.tariff(store, name).value
 
 
 def _rendered(one: Tariff, kind: str) -> tuple[bytes, list[str]]:

@@ -16,7 +16,7 @@ from gridpost import contract as contracts
 from gridpost import tariff_messages
 from gridpost.contract import CONFIRMED, ENDED, REJECTED, REQUESTED, Contract, metered_by
 from gridpost.controls import Role
-from gridpost.documents import CONTRACT, TARIFF, Document
+from gridpost.documents import CONTRACT, TARIFF
 from gridpost.errors import AlreadyExists, ConfigInvalid, ContractRefused, NotGranted
 from gridpost.model import Channel, Rows
 from gridpost.office_messages import encode_ok_reply, reply_to
@@ -27,6 +27,7 @@ from gridpost.supply_messages import encode_contracts_reply
 from gridpost.tariff import Tariff
 
 from .. import own
+from ..billing.filing import contract_document
 from ..controls.contract_mails import told
 from ..own import Bench
 from ..soap import Answer
@@ -84,7 +85,7 @@ class ContractDesk:
         message_id, author = f"contract-{name[:48]}", f"{call.partner.id}, message {call.header.message_id}"
         receipt = own.known(self.bench, message_id)
         if receipt is None:
-            documents = tuple(map(document_of, changed()))
+            documents = tuple(map(contract_document, changed()))
             receipt = own.record_documents(self.bench, message_id, author, documents)
         for one in self.bench.store.documents_of([receipt.position]):
             self._let_read(_contract(one))
@@ -206,11 +207,6 @@ def held(store: SqlStore, usage_point: str) -> list[Contract]:
 def in_force(store: SqlStore, usage_point: str, at_utc: int) -> list[Contract]:
     """Return the contracts of a usage point in force at a moment, energy and distribution side by side (F65)."""
     return [one for one in held(store, usage_point) if one.covers(at_utc, at_utc + 1)]
-
-
-def document_of(one: Contract) -> Document:
-    """Return a contract as a document of its supplier's."""
-    return Document(CONTRACT, one.id, one.supplier, one.usage_point, one.from_utc, one.to_utc, contracts.encode(one))
 
 
 def _checked(one: Contract) -> Contract:
