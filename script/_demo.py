@@ -3,33 +3,31 @@
 In: the installed `gridpost` and `gridpost-ied` beside this Python. Out: stages on the terminal as they happen, and a
 folder under demo-data/ that holds everything. It imports nothing of Gridpost and knows only what the commands say.
 
-Two devices: DEMO-CSV pushes yesterday from a file, so its billing file appears at once; DEMO-SUNSPEC reads a simulated
-meter each minute, so its first interval comes one to two minutes after the start.
+Two devices: DEMO-CSV pushes yesterday from a file, so its billing file appears at once, and the month before, which is
+billed, proved and compared (`_demo_value.py`) while DEMO-SUNSPEC, which reads a simulated meter each minute, waits for
+its first whole one.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
-import queue
 import random
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from calendar import monthrange
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-BIN = Path(sys.executable).parent
-GRIDPOST, IED = str(BIN / "gridpost"), str(BIN / "gridpost-ied")
+from _demo_run import GRIDPOST, IED, Process, Trouble, command, process, stage, until
+from _demo_value import Value, contracted, value_side, watched
+
 CSV_DEVICE, LIVE_DEVICE = "DEMO-CSV", "DEMO-SUNSPEC"
 WAIT_S = 150  # an interval of a minute is whole at the second full minute at the latest
 ZONE = "Etc/UTC"
@@ -43,10 +41,6 @@ CHANNELS = {
         ("received", "0.0.3.4.19.1.12.0.0.0.0.0.0.0.0.3.72.0", "kWh", 60),
     ),
 }
-
-
-class Trouble(Exception):
-    """The demonstration cannot go on."""
 
 
 def main() -> int:
@@ -77,6 +71,7 @@ def _show(folder: Path, running: ExitStack, options: argparse.Namespace) -> None
     stage("bus", f"making a bus in {folder / 'bus'}: settings, device CA, keys, database")
     port = _port()
     command(GRIDPOST, "init", folder / "bus", "--http", f"127.0.0.1:{port}")
+    watched(folder, CSV_DEVICE)
     bus = running.enter_context(
         process(folder / "bus.log", GRIDPOST, "serve", "--config", folder / "bus/gridpost.toml")
     )
@@ -86,11 +81,17 @@ def _show(folder: Path, running: ExitStack, options: argparse.Namespace) -> None
     agent = _live(folder, running, url)
     _enrol(folder, CSV_DEVICE, url)
     files = [_push_yesterday(folder)]
+    month = (_today().replace(day=1) - timedelta(days=1)).replace(day=1)
+    contracted(folder, month, f"UP-{CSV_DEVICE}")
+    _push_month(folder, month)
+    value = value_side(folder, month)
     _wait_for_live(folder, agent)
     files += _export_live(folder)
     receipts = {device: _receipts(folder, device) for device in CHANNELS}
-    _summary(folder, files, receipts, options.began)
-    _next(folder, url, files, receipts)
+    _summary(folder, files, receipts)
+    _value_summary(value)
+    print(f"\nTook {int(time.time()) - options.began} s, installation included.")
+    _next(folder, files, receipts, value)
     if not options.once:
         print(f"\nThe bus and {LIVE_DEVICE} stay up. WSDL: {url}/metering?wsdl\nCtrl-C stops them.", flush=True)
         bus.wait()
@@ -128,29 +129,47 @@ def _enrol(folder: Path, device: str, url: str, *extra: str) -> None:
 
 def _push_yesterday(folder: Path) -> Path:
     readings = folder / "yesterday.csv"
-    _write_yesterday(readings)
+    _write_days(readings, [_today() - timedelta(days=1)])
     stage("measured", f"{CSV_DEVICE}: yesterday, 96 quarter hours of 2 channels, in {readings}")
-    done = command(IED, "push", readings, "--config", folder / CSV_DEVICE / "ied.toml")
-    stage("pushed", f"{CSV_DEVICE}: {done['readings']} readings, signed")
-    stage("receipt", f"{CSV_DEVICE}: {done['receipted']} signed receipt(s): what was sent is on the bus's disk")
+    _push(folder, readings)
     _stored(folder)
-    place = _await(lambda: _delivered(folder), 30, "the billing file of yesterday")
+    place = until(lambda: _delivered(folder), 30, "the billing file of yesterday")
     stage("file written", f"{CSV_DEVICE}: its day is complete, so its MV-90 file is there: {place}")
     return place
 
 
-def _write_yesterday(file: Path) -> None:
-    """96 quarter hours of a small workshop: a working day's hump, and reactive energy that follows it."""
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    noise = random.Random(midnight.toordinal())
+def _push_month(folder: Path, first: date) -> None:
+    """Push a whole month, which is then billed."""
+    readings = folder / "last-month.csv"
+    _write_days(readings, [first + timedelta(days=number) for number in range(monthrange(first.year, first.month)[1])])
+    stage("measured", f"{CSV_DEVICE}: {first:%B %Y}, in {readings}")
+    _push(folder, readings)
+
+
+def _push(folder: Path, readings: Path) -> None:
+    done = command(IED, "push", readings, "--config", folder / CSV_DEVICE / "ied.toml")
+    stage("pushed", f"{CSV_DEVICE}: {done['readings']} readings, signed")
+    stage("receipt", f"{CSV_DEVICE}: {done['receipted']} signed receipt(s): what was sent is on the bus's disk")
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _write_days(file: Path, days: list[date]) -> None:
+    """96 quarter hours a day of a small workshop: a working day's hump, and reactive energy that follows it."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
         rows.writerow(["channel", "interval_end_utc", "value", "quality"])
-        for number in range(1, 97):
-            end = (midnight + timedelta(minutes=15 * number)).strftime("%Y-%m-%dT%H:%M:%SZ")
-            watt_hours = 900 + round(4200 * math.exp(-(((number - 50) / 18) ** 2))) + noise.randrange(250)
-            for channel, amount in (("delivered", watt_hours), ("reactive", watt_hours * 33 // 100)):
-                rows.writerow([channel, end, f"{amount // 1000}.{amount % 1000:03d}", ""])
+        for day in days:
+            midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            noise = random.Random(day.toordinal())  # a day has its values, in whichever file it is
+            hump = 4200 if day.weekday() < 5 else 1800
+            for number in range(1, 97):
+                end = (midnight + timedelta(minutes=15 * number)).strftime("%Y-%m-%dT%H:%M:%SZ")
+                watt_hours = 900 + round(hump * math.exp(-(((number - 50) / 18) ** 2))) + noise.randrange(60)
+                for channel, amount in (("delivered", watt_hours), ("reactive", watt_hours * 33 // 100)):
+                    rows.writerow([channel, end, f"{amount // 1000}.{amount % 1000:03d}", ""])
 
 
 def _delivered(folder: Path) -> Path | None:
@@ -202,7 +221,7 @@ def _receipts(folder: Path, device: str) -> Path:
     return out
 
 
-def _summary(folder: Path, files: list[Path], receipts: dict[str, Path], began: int) -> None:
+def _summary(folder: Path, files: list[Path], receipts: dict[str, Path]) -> None:
     rows = [("device", "receipts", "in", "billing file")]
     for device, place in receipts.items():
         written = [str(file) for file in files if file.name.startswith(f"{device}_")]
@@ -213,102 +232,26 @@ def _summary(folder: Path, files: list[Path], receipts: dict[str, Path], began: 
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print(f"\ngridpost status --config {folder}/bus/gridpost.toml says:", flush=True)
     subprocess.run([GRIDPOST, "status", "--config", str(folder / "bus/gridpost.toml")], check=False)
-    print(f"\nTook {int(time.time()) - began} s, installation included.")
 
 
-def _next(folder: Path, url: str, files: list[Path], receipts: dict[str, Path]) -> None:
+def _value_summary(value: Value) -> None:
+    print("\nFrom signed readings to a bill that anybody can check, and to the cheapest supplier:")
+    for told, file in value.files.items():
+        print(f"  {told:<34} {file}")
+
+
+def _next(folder: Path, files: list[Path], receipts: dict[str, Path], value: Value) -> None:
     receipt = next(receipts[CSV_DEVICE].glob("*.xml"))
     print(f"""
 Try next (with .venv/bin on the PATH: . .venv/bin/activate):
   gridpost validate --signature --trust {folder}/bus/ca.pem {receipt}
   gridpost convert {files[0]} --from mdef --to csv --zone {ZONE} --out yesterday.csv
+  gridpost bill show {value.bill} --config {folder}/bus/gridpost.toml
+  gridpost verify --trust {folder}/bus/ca.pem {value.proof}
   script/server, and the tour in README.md""")
 
 
-# --- processes -------------------------------------------------------------------------------------------------------
-
-
-class Process:
-    """A command that stays up and says one JSON line an event."""
-
-    def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
-        """Read its lines in a thread, so that it is never held up; keep them all in `log`."""
-        self._child, self._log = child, log
-        self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._child.stdout is not None
-        with self._log.open("a", encoding="utf-8") as log:
-            for line in self._child.stdout:
-                log.write(line)
-                log.flush()
-                if line.startswith("{"):
-                    self._said.put(json.loads(line))
-        self._said.put(None)
-
-    def wait_for(self, what: str, wanted: Callable[[dict[str, Any]], Any], seconds: int) -> dict[str, Any]:
-        """Return the first line that is wanted."""
-        limit = time.monotonic() + seconds
-        while True:
-            try:
-                said = self._said.get(timeout=max(0, limit - time.monotonic()))
-            except queue.Empty:
-                raise Trouble(f"no {what} within {seconds} s; see {self._log}") from None
-            if said is None:
-                raise Trouble(f"the process of {self._log} ended; its last words are there")
-            if wanted(said):
-                return said
-
-    def wait(self) -> None:
-        """Wait until it ends."""
-        self._child.wait()
-
-
-@contextmanager
-def process(log: Path, *arguments: str | Path) -> Iterator[Process]:
-    """Run a command until the block ends; its errors go to `log` too."""
-    with log.open("a", encoding="utf-8") as errors:
-        child = subprocess.Popen(
-            [*map(str, arguments), "--json"], stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
-        )
-    try:
-        yield Process(child, log)
-    finally:
-        child.terminate()
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def command(*arguments: str | Path) -> dict[str, Any]:
-    """Run a command that ends, and return what it says as JSON."""
-    done = subprocess.run(
-        [*map(str, arguments), "--json"], capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    if done.returncode:
-        raise Trouble(f"{' '.join(map(str, arguments))} failed:\n{done.stderr or done.stdout}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
 # --- small things ----------------------------------------------------------------------------------------------------
-
-
-def stage(name: str, text: str) -> None:
-    """Print a stage as it happens."""
-    print(f"{datetime.now():%H:%M:%S}  {name:<12}  {text}", flush=True)
-
-
-def _await(look: Callable[[], Path | None], seconds: int, what: str) -> Path:
-    limit = time.monotonic() + seconds
-    while time.monotonic() < limit:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise Trouble(f"{what} did not appear within {seconds} s")
 
 
 def _fresh(parent: Path) -> Path:
