@@ -85,4 +85,5 @@ def value_side(folder: Path, month: date) -> Value:
 
 
 def _proposed(config: tuple[str, Path]) -> dict[str, Any] | None:
-    return next(iter(command(GRIDPOST, "control", "list", "--issuer", "bus", *config)["controls"]), None)
+    proposals = command(GRIDPOST, "control", "list", "--issuer", "bus", "--state", "proposed", *config)["controls"]
+    return next(iter(proposals), None)

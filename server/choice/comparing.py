@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gridpost.applications import comparison, determinants, hourly
 from gridpost.applications.comparison import NOT_ENOUGH, STAY, SWITCH, Bid, Comparison, Cost, Usage
 from gridpost.applications.determinants import Measured
+from gridpost.model import DataVersion
 from gridpost.units import format_utc
 
 from .markup import Node, element, page, svg_file, table
@@ -28,13 +30,21 @@ _TOLD = {
 
 
 class Question(NamedTuple):
-    """What is compared: the present contract, other bids, the usage, what switching costs, whose it is."""
+    """What is compared.
+
+    Attributes:
+        present: what is paid now; bids: what else could be.
+        usage: the customer's; switching_cost: in the tariffs' currency.
+        customer: whose, for people.
+        at: data version of the readings; empty where they are a file's.
+    """
 
     present: Bid
     bids: Sequence[Bid]
     usage: Usage
     switching_cost: Decimal
     customer: str
+    at: DataVersion = MappingProxyType({})
 
 
 class Answer(NamedTuple):
@@ -89,8 +99,16 @@ def as_object(given: Answer) -> dict[str, Any]:
         "decided_by": [
             {"charge": one.kind, "present": f"{one.present:f}", "best": f"{one.best:f}"} for one in found.decided_by
         ],
+        "data_version": ",".join(f"{partition}:{seq}" for partition, seq in sorted(question.at.items())),
+        "entries": _entries(question.usage),
         "uncertain": [{"channel": name, "interval_end": format_utc(end)} for name, end in found.uncertain],
     }  # fmt: skip
+
+
+def _entries(usage: Usage) -> list[str]:
+    """The entries of the log that the readings compared on came with: their receipts and proofs are had by these."""
+    found = {position for one in usage.readings.values() for position in one.positions}
+    return [f"{position.partition}:{position.seq}" for position in sorted(found)]
 
 
 def as_text(given: Answer) -> str:

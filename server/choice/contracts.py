@@ -6,25 +6,23 @@ distribution contract at once (F65); both tariffs are paid then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
-from functools import lru_cache
 
 from gridpost import contract as contracts
-from gridpost import tariff_messages
 from gridpost.applications import determinants, realtime
 from gridpost.applications.calendar import Period
 from gridpost.applications.comparison import Usage
 from gridpost.applications.determinants import ENERGY, Measured, Metered
 from gridpost.applications.realtime import Pulses
 from gridpost.contract import Contract
-from gridpost.documents import CONTRACT, TARIFF
 from gridpost.errors import BillRefused, NotFound
-from gridpost.model import Channel
+from gridpost.model import Channel, DataVersion
 from gridpost.ports import CurrentReadings, ZoneOf
 from gridpost.tariff import Tariff
 
+from ..billing import filed
 from ..store import SqlStore
 from ..store.extents import extent
 from .usage import Asked, periods
@@ -81,15 +79,21 @@ class Place:
         return ends[0] - one.interval_s if ends else 0
 
     def readings(
-        self, store: SqlStore, from_utc: int, to_utc: int, pulses: Pulses | None
+        self, store: SqlStore, span: tuple[int, int], pulses: Pulses | None = None, at: DataVersion | None = None
     ) -> Mapping[str, CurrentReadings]:
-        """Return the current readings by the contract's names of its channels; pulse counts as energy.
+        """Return readings by the contract's names of its channels; pulse counts as energy.
+
+        Args:
+            store: the log.
+            span: from_utc < interval end <= to_utc.
+            pulses: what a pulse is worth.
+            at: as known at this data version; None: now.
 
         Raises:
             BillRefused: a channel counts pulses, and nobody says what they are worth.
         """
         return {
-            metered.channel: _energy(store.readings(channel.id, from_utc, to_utc), pulses)
+            metered.channel: _energy(store.readings(channel.id, *span, at), pulses)
             for metered, channel in self.channels
         }
 
@@ -99,7 +103,7 @@ class Place:
         Raises:
             BillRefused: readings that cannot be billed.
         """
-        readings = self.readings(store, period.from_utc, period.to_utc, pulses)
+        readings = self.readings(store, (period.from_utc, period.to_utc), pulses)
         return determinants.measured(readings, [metered for metered, _ in self.channels], period)
 
 
@@ -107,11 +111,11 @@ def place_of(store: SqlStore, zone_of: ZoneOf, contract_id: str, moment_utc: int
     """Return a contract's usage point as it is at a moment.
 
     Raises:
-        NotFound: no such contract.
+        NotFound, ConfigInvalid: no such contract, or several of that id.
         BillRefused: it is not in force then, has no tariff in force, or a channel of it is not clear.
     """
-    found = contract_named(store, contract_id)
-    here = [one for one in at_usage_point(store, found.usage_point) if _in_force(one, moment_utc)]
+    found = filed.contract(store, contract_id).value
+    here = all_in_force(store, moment_utc, found.usage_point)
     if found not in here:
         raise BillRefused(f"contract {contract_id} is not in force at this moment")
     channels = store.channels(usage_point=found.usage_point)
@@ -121,8 +125,8 @@ def place_of(store: SqlStore, zone_of: ZoneOf, contract_id: str, moment_utc: int
     return Place(found, tariffs, contracts.resolved(found, channels, now), zone)
 
 
-def usage_of(store: SqlStore, place: Place, asked: Asked) -> Usage:
-    """Return the usage of a contract on file; the zone and the billing cycle are the contract's.
+def usage_of(store: SqlStore, place: Place, asked: Asked, at: DataVersion | None = None) -> Usage:
+    """Return the usage of a contract on file, as known at a data version; zone and billing cycle are the contract's.
 
     Raises:
         BillRefused: it has no readings, or the period asked for holds no time.
@@ -132,32 +136,14 @@ def usage_of(store: SqlStore, place: Place, asked: Asked) -> Usage:
         raise BillRefused(f"contract {place.contract.id} has no readings yet")
     oldest = max(place.oldest_utc(store), place.contract.from_utc)
     wanted = periods(asked._replace(zone=place.zone, cycle_day=place.contract.cycle_day), (oldest, newest))
-    readings = place.readings(store, wanted[0].from_utc, wanted[-1].to_utc, None)
+    readings = place.readings(store, (wanted[0].from_utc, wanted[-1].to_utc), at=at)
     return Usage(readings, [metered for metered, _ in place.channels], wanted)
 
 
-def contract_named(store: SqlStore, contract_id: str) -> Contract:
-    """Return a contract by its id, whoever's it is.
-
-    Raises:
-        NotFound: there is none, or several suppliers have one of that id.
-    """
-    found = [contracts.decode(one.document.content) for one in store.documents(CONTRACT, id=contract_id)]
-    if len(found) != 1:
-        raise NotFound(f"there are {len(found)} contracts {contract_id!r}; 'gridpost contract list' shows all")
-    return found[0]
-
-
-def at_usage_point(store: SqlStore, usage_point: str) -> list[Contract]:
-    """Return the contracts of a usage point, past and present, in order of supplier and id."""
-    found = [contracts.decode(one.document.content) for one in store.documents(CONTRACT, subject=usage_point)]
-    return sorted(found, key=lambda one: (one.supplier, one.id))
-
-
-def all_in_force(store: SqlStore, moment_utc: int) -> Iterator[Contract]:
-    """Yield the contracts in force at a moment."""
-    decoded = (contracts.decode(one.document.content) for one in store.documents(CONTRACT))
-    return (one for one in decoded if _in_force(one, moment_utc))
+def all_in_force(store: SqlStore, moment_utc: int, usage_point: str | None = None) -> list[Contract]:
+    """Return the contracts in force at a moment, or those of a usage point, in order of supplier and id."""
+    found = (one.value for one in filed.contract_list(store, usage_point))
+    return sorted((one for one in found if _in_force(one, moment_utc)), key=lambda one: (one.supplier, one.id))
 
 
 def tariff_of(store: SqlStore, supplier: str, tariff_id: str, moment_utc: int) -> Tariff:
@@ -166,21 +152,22 @@ def tariff_of(store: SqlStore, supplier: str, tariff_id: str, moment_utc: int) -
     Raises:
         NotFound: none is.
     """
-    for one in reversed(store.document_versions(TARIFF, owner=supplier, id=tariff_id)):
-        tariff = _decoded(one.document.content)
-        if tariff.in_force(moment_utc):
-            return tariff
-    raise NotFound(f"there is no tariff {supplier}/{tariff_id} in force at this moment")
+    found = _version(store, (supplier, tariff_id), moment_utc)
+    if found is None:
+        raise NotFound(f"there is no tariff {supplier}/{tariff_id} in force at this moment")
+    return found
 
 
 def offers(store: SqlStore, moment_utc: int) -> list[Tariff]:
     """Return every tariff on file that is in force at a moment, in order of supplier and id."""
-    newest = {}
-    for one in store.document_versions(TARIFF):
-        tariff = _decoded(one.document.content)
-        if tariff.in_force(moment_utc):
-            newest[one.document.owner, one.document.id] = tariff
-    return [newest[key] for key in sorted(newest)]
+    names = sorted((one.value.supplier, one.value.id) for one in filed.tariffs(store))
+    found = (_version(store, name, moment_utc) for name in names)
+    return [one for one in found if one is not None]
+
+
+def _version(store: SqlStore, name: tuple[str, str], moment_utc: int) -> Tariff | None:
+    versions = reversed(filed.tariff_versions(store, *name))
+    return next((one.value for one in versions if one.value.in_force(moment_utc)), None)
 
 
 def _in_force(one: Contract, moment_utc: int) -> bool:
@@ -193,8 +180,3 @@ def _energy(readings: CurrentReadings, pulses: Pulses | None) -> CurrentReadings
     if pulses is None:
         raise BillRefused(f"channel {readings.channel.key.stream} counts pulses; the policy must say pulse_kwh")
     return realtime.translated(readings, pulses)
-
-
-@lru_cache(maxsize=1024)  # a tariff is asked for with each reading that comes
-def _decoded(content: str) -> Tariff:
-    return tariff_messages.decode(content)

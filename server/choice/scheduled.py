@@ -19,8 +19,9 @@ from gridpost.errors import GridpostError, StoreUnavailable
 from gridpost.model import DataVersion
 from gridpost.ports import OutboxItem, ZoneOf
 
+from ..billing import filed
 from ..store import SqlStore, StoredEvent
-from .contracts import all_in_force, contract_named
+from .contracts import all_in_force
 from .report import Report
 from .reporting import Desk, Files, consumer, of_contract, provider
 from .usage import Asked
@@ -133,7 +134,7 @@ class Reporter:
 def _make(desk: Desk, name: str, asked: Asked | None, made: _Made) -> None:
     """Make a contract's report, of the running cycle where no time is asked for; what cannot be made is told."""
     try:
-        contract = contract_named(desk.store, name)
+        contract = filed.contract(desk.store, name).value
         running = Asked(desk.zone_of(contract.zone), contract.cycle_day, running=True)
         made.reports.append((contract.supplier, of_contract(desk, contract, asked or running)))
     except StoreUnavailable:

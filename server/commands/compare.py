@@ -105,7 +105,8 @@ def _of_contract(contract: str, config_file: Path, **asked: Any) -> Question:
     with opened(configuration.load(config_file)) as store:
         now_utc = now_utc_ms() // 1000
         place = contracts.place_of(store, zone_of, contract, now_utc)
-        used = contracts.usage_of(store, place, _time(asked, place.zone))
+        at = store.version()
+        used = contracts.usage_of(store, place, _time(asked, place.zone), at)
         unsaid = Unsaid(place.contract.zone, scope=asked["scope"])
 
         def stored(supplier: str, name: str) -> Tariff:
@@ -113,7 +114,7 @@ def _of_contract(contract: str, config_file: Path, **asked: Any) -> Question:
 
         present = bids.read(asked["present"], unsaid, stored) if asked["present"] else bids.present(place.tariffs)
         offers = _bids(asked["offers"], unsaid, stored) or bids.offered(present, contracts.offers(store, now_utc))
-    return Question(present, offers, used, _cost(asked), f"{contract}, {place.contract.usage_point}")
+    return Question(present, offers, used, _cost(asked), f"{contract}, {place.contract.usage_point}", at)
 
 
 def _cost(asked: dict[str, Any]) -> Decimal:

@@ -16,8 +16,9 @@ from gridpost.contract import Contract
 from gridpost.errors import NotFound
 
 from .. import config as configuration
+from ..billing import filed
 from ..choice import reporting
-from ..choice.contracts import all_in_force, contract_named
+from ..choice.contracts import all_in_force
 from ..choice.reporting import Desk, Files
 from ..choice.usage import Asked
 from ..store import SqlStore
@@ -71,7 +72,7 @@ def _contracts(store: SqlStore, names: Sequence[str], supplier: str | None, now_
     Raises:
         NotFound: there are none.
     """
-    found = [contract_named(store, name) for name in names]
+    found = [filed.contract(store, name).value for name in names]
     if supplier:
         found = [one for one in all_in_force(store, now_utc) if one.supplier == supplier]
     if not found:

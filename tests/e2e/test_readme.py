@@ -117,3 +117,19 @@ def test_the_demonstration_runs_to_its_end(demonstration):
     assert list((folder / "export").glob("DEMO-SUNSPEC_*.mde"))
     for device in ("DEMO-CSV", "DEMO-SUNSPEC"):
         assert list((folder / "receipts" / device).glob("*.xml"))
+    for stage in ("contract", "bill", "proof", "suppliers", "watched"):
+        assert stages.count(stage) == 1, stage
+    for file in ("bill.proof.jsonl", "suppliers.html", "suppliers.svg", "bus/reports/report_DEMO-1_"):
+        assert str(Path("demo-data", folder.name, file)) in said
+    proof = folder / "bill.proof.jsonl"
+    verify = f"gridpost verify --trust {folder / 'bus/ca.pem'} {proof}"
+    _run(verify, demonstration.folder)
+    changed, count = re.subn(rb'(total\\*":\\*")(\d)', _another_digit, proof.read_bytes(), count=1)
+    proof.write_bytes(changed)
+    assert count == 1
+    with pytest.raises(AssertionError, match="is not the sum of the lines"):
+        _run(verify, demonstration.folder)
+
+
+def _another_digit(found):
+    return found[1] + (b"2" if found[2] == b"1" else b"1")

@@ -41,6 +41,7 @@ def test_a_contract_is_compared_with_every_tariff_on_file(place):
     ]  # fmt: skip
     assert (found["answer"], found["best"], found["saving"]) == ("switch", "B, B's", ["3.84", "3.84"])
     assert (found["from"], found["to"]) == ("2025-12-30T00:00:00Z", "2026-01-01T00:00:00Z")
+    assert (found["data_version"], found["entries"]) == ("0:2", ["0:2"])  # D1: behind tariffs and contract, the push
     assert (place.post.path.parent / "cost.svg").read_bytes().startswith(b"<?xml")
 
 
@@ -69,7 +70,7 @@ def test_an_energy_contract_is_compared_with_its_network_kept(place):
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        (("C-9",), NotFound, "0 contracts 'C-9'"),
+        (("C-9",), NotFound, "no contract C-9"),
         (("C-1", "--bid", "X/X-T"), NotFound, "X/X-T"),
         (("C-1", "--from", "2026-02-01"), BillRefused, "no time"),
     ],
