@@ -193,7 +193,9 @@ class Watcher:
                 continue
             if serial not in channels:
                 channels[serial] = {channel.id: channel for channel in self.bench.store.channels(serial)}
-            yield Gap(channels[serial][row.channel_id], before, row.first_interval_end_utc - row.interval_s, serial)
+            channel = channels[serial].get(row.channel_id)
+            if channel is not None:
+                yield Gap(channel, before, row.first_interval_end_utc - row.interval_s, serial)
 
     def _note(self, channel_id: int, end_utc: int) -> None:
         self._last[channel_id] = max(end_utc, self._last.pop(channel_id, 0))
