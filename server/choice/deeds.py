@@ -35,12 +35,15 @@ def record_control(bench: Bench, wanted: Wanted, *, released: bool) -> None:
         released: whether its policy releases it; persons and thresholds of the settings hold all the same.
 
     Raises:
-        ControlsRefused: no such IED or action; itemised.
+        NotFound: no such IED.
+        ControlsRefused: no such action, or a value or output it does not have; itemised.
         SignerUnavailable, StoreUnavailable: it was not recorded.
     """
     message_id = f"{wanted.mrid}-control"  # its event has the name itself
     if own.known(bench, message_id) is not None:
         return
+    for serial in wanted.targets:
+        bench.store.show_ied(serial)
     judged = Intake(bench.store, bench.config.commands, bench.clock).judged(Asked(own.OURSELVES, (wanted,), released))
     new = [one._replace(detail=_WAITS) if one.state is State.PROPOSED and not released else one for one in judged]
     own.record_controls(bench, message_id, (wanted,), new)

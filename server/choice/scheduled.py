@@ -67,6 +67,7 @@ class Reporter:
         """`store` serves."""
         self._store, self._zone_of, self._schedule = store, zone_of, schedule
         self.stopping = False  # set when the bus stops: the present step is the last one
+        self._minute = -1  # the one in which the calendar was looked at last
 
     def begin(self) -> None:
         """Start behind what is there where this reader never ran.
@@ -89,7 +90,8 @@ class Reporter:
         headers = self._store.entries(version, BATCH)
         reached = {**version, **{header.position.partition: header.position.seq for header in headers}}
         desk, done, made = Desk(self._store, self._zone_of, now_utc_ms // 1000), _done(kept), _Made([], [])
-        due = list(self._due(desk.now_utc, done))
+        due = list(self._due(desk.now_utc, done)) if desk.now_utc // 60 != self._minute else []
+        self._minute = desk.now_utc // 60 if len(due) <= BATCH else -1
         for contract, ends_utc in due[:BATCH]:
             _make(desk, contract.id, self._period(contract, ends_utc), made)
             done[contract.id] = ends_utc

@@ -20,7 +20,7 @@ from gridpost.applications.determinants import ENERGY
 from gridpost.applications.limits import Offer, Proposal
 from gridpost.applications.realtime import Finding, Kind
 from gridpost.controls import ACTIONS, Wanted
-from gridpost.errors import GridpostError, StoreUnavailable
+from gridpost.errors import GridpostError, PeerFault, StoreUnavailable
 from gridpost.model import EndDeviceEvent
 from gridpost.tariff import Tariff
 
@@ -40,7 +40,7 @@ EVENTS: Mapping[str, str] = {
     realtime.SHORTAGE: "3.8.0.150",
     realtime.ANOMALY: "3.8.0.36",
 }
-_LIFTED = ("shed", "reduce")  # what is restored when prices are within the limit again
+_CUTS = ("shed", "reduce")  # what is restored when prices are within the limit again
 
 
 class Outcome(NamedTuple):
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
         entries: how many the cursor passed.
         findings: (contract, finding) of each that was put on file.
         decided: (contract, action, reason) of each control that was asked for.
-        failed: (contract, code, reason) of each policy that could not be looked after.
+        failed: (contract, code, reason) of each policy that could not be looked after; what goes on is told once.
     """
 
     entries: int = 0
@@ -68,6 +68,7 @@ class Watcher:
         self.stopping = False  # set when the bus stops: the present step is the last one
         self._priced_ms = 0
         self._places: dict[str, Place] = {}  # as they were when prices were looked at last
+        self._told: set[tuple[str, str, str]] = set()  # of what failed at the last look at prices
 
     def begin(self) -> None:
         """Start behind what is there where this reader never ran: what is long past is nothing to act on.
@@ -102,8 +103,11 @@ class Watcher:
             work.look_after(watch, touched, prices_due)
         if headers or work.states != dict(_states(kept)):
             store.advance(NAME, reached, {"watches": work.states}, ()).result()
-        self._priced_ms = now_utc_ms if prices_due else self._priced_ms
-        return Outcome(len(headers), tuple(work.findings), tuple(work.decided), tuple(work.failed))
+        news = tuple(one for one in work.failed if one not in self._told)
+        if prices_due:
+            self._priced_ms, self._told = now_utc_ms, set()
+        self._told.update(work.failed)
+        return Outcome(len(headers), tuple(work.findings), tuple(work.decided), news)
 
 
 def _states(kept: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -121,6 +125,7 @@ class _Work:
     ) -> None:
         self._bench, self._now_utc = bench, now_utc_ms // 1000
         self.states, self._places = states, places
+        self._offered: list[Tariff] | None = None  # every tariff in force, once somebody asks
         self.findings: list[tuple[str, Finding]] = []
         self.decided: list[tuple[str, str, str]] = []
         self.failed: list[tuple[str, str, str]] = []
@@ -189,20 +194,22 @@ class _Work:
         policy, now = watch.prices, self._now_utc
         assert policy is not None
         limit = limits.limit_at(policy.limits, now, place.zone)
-        offered = [one for one in offers(self._bench.store, now) if one.currency == place.currency]
+        if self._offered is None:
+            self._offered = offers(self._bench.store, now)
+        offered = [one for one in self._offered if one.currency == place.currency]
         proposal = limits.propose(self._offers(place.tariffs), self._offers(offered), policy, limit.price)
         state = self.states.setdefault(watch.contract, {})
-        last = list(state.get("decided", ["none"]))
-        action = "restore" if proposal.action == "none" and last[0] in _LIFTED else proposal.action
+        cut = bool(state.get("cut", False))
+        action = "restore" if proposal.action == "none" and cut else proposal.action
         decided = [action, *(proposal.suppliers if action == "switch-supplier" else ())]
-        if decided == last or (action == "none" and last[0] in ("none", "restore")):
+        if decided == state.get("decided", ["none"]):
             return
-        state["number"] = int(state.get("number", 0)) + 1
-        state["decided"] = decided
-        if action != "none":
+        number = int(state.get("number", 0)) + 1
+        if action != "none" and not (cut and action in _CUTS):
             reason = _why(action, proposal, place.currency)
             more = (("suppliers", " + ".join(proposal.suppliers)),) if action == "switch-supplier" else ()
-            self._ask(watch, action, _id(watch.contract, str(state["number"]), *decided), reason, more)
+            self._ask(watch, action, _id(watch.contract, str(number), *decided), reason, more)
+        state |= {"decided": decided, "number": number, "cut": action in _CUTS or (cut and action != "restore")}
 
     def _offers(self, tariffs: Sequence[Tariff]) -> list[Offer]:
         """What each asks for a kWh now; one without a price now offers nothing."""
@@ -228,8 +235,12 @@ class _Work:
             value=watch.level_kw if needs.unit else "", unit=needs.unit, reason=reason,
             data=(("contract", watch.contract), *data),
         )  # fmt: skip
-        deeds.record_control(self._bench, wanted, released=watch.release)
-        self.decided.append((watch.contract, action, reason))
+        try:
+            deeds.record_control(self._bench, wanted, released=watch.release)
+        except PeerFault as error:  # no such IED: what was found stays found, and is not found again at each look
+            self.failed.append((watch.contract, error.code, error.reason))
+        else:
+            self.decided.append((watch.contract, action, reason))
 
 
 def _id(*names: str) -> str:

@@ -173,6 +173,36 @@ def test_a_supplier_that_may_not_be_switched_to_is_not(place):
     assert actions(place) == ["shed"]
 
 
+def test_a_load_that_was_cut_is_restored_whatever_was_proposed_between(place):
+    place.offer(tariff("A", "0.70"))
+    watcher = place.watcher(limits=LIMITS)
+    at(place, 0)
+    step(watcher, place)
+    place.offer(tariff("B", "0.10"))
+    for hour in (1, 2, 6, 7):
+        at(place, hour)
+        step(watcher, place)
+    assert actions(place) == ["shed", "switch-supplier", "restore"]
+
+
+def test_what_goes_wrong_is_told_once_and_again_when_it_goes_wrong_anew(place):
+    watcher = place.watcher(limits=LIMITS, contract="C-9")
+    said = []
+    for hour in (0, 1, 2):
+        at(place, hour)
+        said.append(len(step(watcher, place).failed))
+    assert said == [1, 0, 0]
+
+
+def test_an_ied_that_is_not_there_leaves_the_finding_on_file(place):
+    watcher = place.watcher(most_kw="12", on_excess="shed", device="IED-9")
+    place.push(MIDNIGHT + QUARTER, "4")
+    found = step(watcher, place)
+    assert ([one[1] for one in found.failed], len(found.findings)) == (["not-found"], 1)
+    assert len(place.events()) == 1
+    assert step(watcher, place).findings == ()
+
+
 # F63: all are too expensive: consumption is reduced to a level.
 def test_all_too_expensive_reduces_to_the_level(place):
     place.offer(tariff("A", "0.90"), tariff("B", "0.85"))
