@@ -24,13 +24,13 @@ import xmlschema
 from rich.console import Console
 from rich.progress import Progress
 
-from gridpost import messages, ns, schemas, tabular
+from gridpost import messages, ns, schemas, tabular, tariff_messages
 from gridpost.envelope import DEVICE_LIMITS, Element, Envelope, parse, shape
 from gridpost.errors import ConfigInvalid, EnvelopeShape, FileInvalid, GridpostError, Item, SchemaInvalid
 from gridpost.ports import FormatOptions
 from gridpost.unsigned import shape_office
 
-from .. import independent
+from .. import independent, tariff_files
 from ..installed import adapter
 from . import validate_hints
 
@@ -70,9 +70,10 @@ class Verdict:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 def command(files: tuple[Path, ...], signature: bool, trust: Path | None, as_json: bool) -> None:
-    """Check SOAP messages and answers, MeterReadings documents, receipts, and files of readings.
+    """Check SOAP messages and answers, MeterReadings documents, receipts, files of readings and tariffs.
 
     Files of readings: CSV, NEM12, NEM13, MDEF, CMEP, Green Button, the CSV line and XML record of kWh this month.
+    Also tariffs, OpenEI URDB or xsd/tariff.xsd: can they be billed?
 
     Exit status: 0 all valid, 1 something invalid, 2 wrong usage.
     """
@@ -212,6 +213,8 @@ def _read(name: str, part: Element) -> Iterator[Finding]:
             messages.decode(part)
         elif part.tag == ns.q(ns.METER_READINGS, "MeterReadings"):
             messages.decode_readings(part)
+        elif part.tag == ns.q(ns.TARIFF, "Tariff"):
+            tariff_messages.decode_element(part)
     except GridpostError as error:
         yield from _of_error(name, error, part)
 
@@ -256,6 +259,11 @@ def _with_adapter(installed: str) -> Callable[[str, bytes], object]:
     return read
 
 
+def _read_urdb(name: str, raw: bytes) -> object:
+    # In no zone are a tariff's hours well made that are not so in another.
+    return tariff_files.read(raw, tariff_files.Unsaid("Etc/UTC"), name)
+
+
 def _begins(*beginnings: bytes) -> Callable[[str, bytes], bool]:
     return lambda _name, raw: raw.lstrip(_WHITE).startswith(beginnings)
 
@@ -264,6 +272,10 @@ def _has_root(*names: bytes) -> Callable[[str, bytes], bool]:
     """Tell by the first tag, whatever its prefix; what stands before it may be a declaration, comments, a DOCTYPE."""
     root = re.compile(rb"\s*(?:<[?!][^>]*>\s*)*<(?:[\w.-]+:)?(?:%b)[\s/>]" % b"|".join(names))
     return lambda _name, raw: root.match(raw) is not None
+
+
+def _is_json(name: str, raw: bytes) -> bool:
+    return not name.endswith(".csv") and raw.lstrip(_WHITE)[:1] in (b"{", b"[", b'"')
 
 
 def _is_line(name: str, raw: bytes) -> bool:
@@ -277,6 +289,7 @@ _OTHERS: Sequence[tuple[str, Callable[[str, bytes], bool], Callable[[str, bytes]
     ("NEM13", _begins(b"100,NEM13"), _with_adapter("nem13")),
     ("NEM12", _begins(b"100,NEM"), _with_adapter("nem12")),
     ("CMEP", _begins(b"MEP"), _with_adapter("cmep")),
+    ("URDB tariffs", _is_json, _read_urdb),
     ("MDEF", lambda name, raw: name.endswith((".mde", ".mdf")), _with_adapter("mv90")),
     ("Green Button", _has_root(b"feed", b"entry"), _with_adapter("greenbutton")),
     ("XML record", _has_root(b"billingInformation", b"billingInformationList"), _with_adapter("xml_record")),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from gridpost.server import tariff_files
 from gridpost.server.commands import convert, validate
 from gridpost.server.zones import zone_of
 
-from gridpost import testing
+from gridpost import tariff_messages, testing
 from gridpost.model import Readings, RegisterReading
 from gridpost.ports import FormatOptions
 
+ROOT = Path(__file__).parents[2]
 MIDNIGHT = 1740751200  # 2025-02-28T14:00:00Z, midnight of NEM time
 CHANNEL = testing.channel(zone="Etc/GMT-10")
 STAND = CHANNEL.key._replace(reading_type="0.0.0.1.1.1.12.0.0.0.0.0.0.0.0.3.72.0", meter="M", usage_point="U")
@@ -89,6 +93,32 @@ def test_an_atom_feed_of_something_else_is_told_so(judged):
     verdict = judged("greenbutton", feed)
     assert verdict["kind"] == "Green Button"
     assert "no link to itself" in verdict["findings"][0]["reason"]
+
+
+def test_a_tariff_that_cannot_be_billed_is_refused_with_its_place(tmp_path):
+    example = json.loads((ROOT / "examples/tariffs/harbour-flat.json").read_text())
+    tariffs = (tariff_files.read(json.dumps(example).encode(), tariff_files.Unsaid("Etc/UTC"), "x")[0],)
+    xml = tariff_messages.encode(tariffs[0])
+    assert "<places>2<" in xml
+    assert "<endHour>24<" in xml
+    spoilt = {
+        "good.json": (json.dumps(example), "URDB tariffs", None),
+        "good.xml": (xml, "tf:Tariff", None),
+        "half.json": (json.dumps(example)[:300], "URDB tariffs", "file-invalid"),
+        "mark.json": ("\ufeff" + json.dumps(example), "URDB tariffs", "file-invalid"),
+        "nan.json": (re.sub(r'"rate": [0-9.]+', '"rate": NaN', json.dumps(example), count=1), "URDB tariffs", None),
+        "nan.xml": (xml.replace("<places>2<", "<places>NaN<"), "tf:Tariff", "schema-invalid"),
+        "hole.xml": (xml.replace("<endHour>24<", "<endHour>23<", 1), "tf:Tariff", "bad-tariff"),
+    }
+    for name, (text, _, _) in spoilt.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(validate.command, [*(str(tmp_path / name) for name in spoilt), "--json"])
+    files = {Path(one["file"]).name: one for one in json.loads(result.stdout)["files"]}
+    assert {name: one["valid"] for name, one in files.items()} == {name: name.startswith("good") for name in spoilt}
+    assert {name: one["kind"] for name, one in files.items()} == {name: kind for name, (_, kind, _) in spoilt.items()}
+    codes = {name: code for name, (_, _, code) in spoilt.items() if code}
+    assert {name: files[name]["findings"][0]["code"] for name in codes} == codes
+    assert "23" in files["hole.xml"]["findings"][0]["path"] + files["hole.xml"]["findings"][0]["reason"]
 
 
 @pytest.mark.parametrize("taken_for", FORMATS)
