@@ -27,6 +27,7 @@ _MESSAGE_SPACES = {
     "Mailbox": ns.MAILBOX,
     "EncryptedReadings": ns.ENCRYPTED_READINGS,
     "Documents": ns.DOCUMENT,
+    "Completeness": ns.COMPLETENESS,
     **dict.fromkeys(("Tariff", "Contract", "TariffComparison"), ns.SUPPLY),
 }
 _RESPONSES = {ns.q(space, f"{noun}ResponseMessage") for noun, space in _MESSAGE_SPACES.items()}

@@ -37,6 +37,7 @@ REFUSAL = "urn:gridpost:refusal:1"
 TREE_HEAD = "urn:gridpost:tree-head:1"
 TARIFF = "urn:gridpost:tariff:1"
 SUPPLY = "urn:gridpost:supply:1"
+COMPLETENESS = "urn:gridpost:completeness:1"
 ENCRYPTED_READINGS = "urn:gridpost:encrypted-readings:1"
 
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"

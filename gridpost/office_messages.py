@@ -24,6 +24,7 @@ from .requests import (
     CancelMeterReadings,
     CreateMeterReadings,
     DequeueMailbox,
+    GetCompleteness,
     GetEndDeviceEvents,
     GetMeterReadings,
     Mail,
@@ -65,11 +66,13 @@ _AT = {DATA_VERSION: Option(parse_version)}
 GET_READINGS, CREATE_READINGS, CANCEL_READINGS = (
     ns.q(ns.METER_READINGS_MESSAGE, f"{verb}MeterReadings") for verb in ("Get", "Create", "Cancel")
 )
+GET_COMPLETENESS = ns.q(ns.COMPLETENESS, "GetCompleteness")
 GET_EVENTS = ns.q(ns.END_DEVICE_EVENTS_MESSAGE, "GetEndDeviceEvents")
 PEEK, DEQUEUE = (ns.q(ns.MAILBOX, f"{verb}Mailbox") for verb in ("Peek", "Dequeue"))
 OPTIONS: Mapping[str, Mapping[str, Option]] = {
     GET_READINGS: {**_CHANNELS, **_AT, **_PAGED},
     CREATE_READINGS: _CHANNELS,
+    GET_COMPLETENESS: {**_CHANNELS, **_AT},
     CANCEL_READINGS: {},
     GET_EVENTS: {**_NAMES, **_AT, **_PAGED},
     PEEK: {"limit": Option(up_to(MOST_ASKED))},
@@ -87,6 +90,11 @@ def encode_get_meter_readings(header: Header, query: Query) -> bytes:
 def encode_get_end_device_events(header: Header, query: Query) -> bytes:
     """Return ``GetEndDeviceEvents``, as `encode_get_meter_readings`."""
     return _encode_query(GET_EVENTS, header, query)
+
+
+def encode_get_completeness(header: Header, query: Query) -> bytes:
+    """Return ``GetCompleteness``, as `encode_get_meter_readings`; page and limit are left out."""
+    return _encode_query(GET_COMPLETENESS, header, query)
 
 
 def encode_create_meter_readings(header: Header, query: Query) -> bytes:
@@ -239,6 +247,10 @@ def _decode_get_meter_readings(header: Header, element: Element) -> Message:
     return GetMeterReadings(header, _query(element))
 
 
+def _decode_get_completeness(header: Header, element: Element) -> Message:
+    return GetCompleteness(header, _query(element))
+
+
 def _decode_get_end_device_events(header: Header, element: Element) -> Message:
     return GetEndDeviceEvents(header, _query(element))
 
@@ -262,6 +274,7 @@ def _decode_dequeue(header: Header, element: Element) -> Message:
 # Class -> its encoder: lines of `messages.encode`.
 ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
     GetMeterReadings: lambda one: encode_get_meter_readings(one.header, one.query),
+    GetCompleteness: lambda one: encode_get_completeness(one.header, one.query),
     GetEndDeviceEvents: lambda one: encode_get_end_device_events(one.header, one.query),
     CreateMeterReadings: lambda one: encode_create_meter_readings(one.header, one.query),
     CancelMeterReadings: lambda one: encode_cancel_meter_readings(one.header, one.ids),
@@ -274,6 +287,7 @@ REQUESTS: Mapping[str, tuple[str, str, Callable[[Header, Element], Message]]] = 
     GET_READINGS: ("MeterReadings", "get", _decode_get_meter_readings),
     CREATE_READINGS: ("MeterReadings", "create", _decode_create_meter_readings),
     CANCEL_READINGS: ("MeterReadings", "cancel", _decode_cancel_meter_readings),
+    GET_COMPLETENESS: ("Completeness", "get", _decode_get_completeness),
     GET_EVENTS: ("EndDeviceEvents", "get", _decode_get_end_device_events),
     PEEK: ("Mailbox", "get", _decode_peek),
     DEQUEUE: ("Mailbox", "delete", _decode_dequeue),

@@ -98,6 +98,14 @@ class GetMeterReadings:
 
 
 @dataclass(frozen=True, slots=True)
+class GetCompleteness:
+    """How complete stored readings are over the query's period; page and limit do not narrow."""
+
+    header: Header
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
 class GetEndDeviceEvents:
     """What is stored of events; reading types and streams do not narrow."""
 

@@ -64,6 +64,7 @@ OFFICE_ACTIONS: Mapping[str, str] = MappingProxyType(
         )
     }
     | {ns.q(ns.MAILBOX, local): f"{ns.MAILBOX}/{local}" for local in ("PeekMailbox", "DequeueMailbox")}
+    | {ns.q(ns.COMPLETENESS, "GetCompleteness"): f"{ns.COMPLETENESS}/GetCompleteness"}
 )
 
 # The same of supplier.wsdl.
@@ -105,6 +106,7 @@ PREFIXES: Mapping[str, str] = MappingProxyType(
         ns.TREE_HEAD: "t",
         ns.TARIFF: "tf",
         ns.SUPPLY: "sp",
+        ns.COMPLETENESS: "cp",
         ns.ENCRYPTED_READINGS: "er",
         ns.XENC: "xenc",
         ns.DS: "ds",
@@ -122,6 +124,7 @@ FILES: Mapping[str, str] = MappingProxyType(
         ns.MAILBOX: "mailbox.xsd",
         ns.DOCUMENT: "documents.xsd",
         ns.SUPPLY: "supply.xsd",
+        ns.COMPLETENESS: "completeness.xsd",
         ns.MESSAGE: "message.xsd",
         ns.METER_READINGS: "meter_readings.xsd",
         ns.END_DEVICE_EVENTS: "end_device_events.xsd",

@@ -83,6 +83,7 @@ _EVENTS = (ns.END_DEVICE_EVENTS_MESSAGE, "EndDeviceEvents")
 _CONTROLS = (ns.END_DEVICE_CONTROLS_MESSAGE, "EndDeviceControls")
 _CONFIG = (ns.METER_CONFIG_MESSAGE, "MeterConfig")
 _MAIL = (ns.MAILBOX, "Mailbox")
+_COMPLETENESS = (ns.COMPLETENESS, "Completeness")
 _TARIFF, _CONTRACT, _COMPARISON = ((ns.SUPPLY, noun) for noun in ("Tariff", "Contract", "TariffComparison"))
 
 # Operation, what it is about, its verb: the operations that offices may call.
@@ -102,6 +103,7 @@ OPERATIONS: tuple[Operation, ...] = tuple(
         ("AmendMeterConfig", _CONFIG, "Change"),
         ("ReadMailbox", _MAIL, "Peek"),
         ("CommitMailbox", _MAIL, "Dequeue"),
+        ("QueryCompleteness", _COMPLETENESS, "Get"),
         ("OfferTariff", _TARIFF, "Create"),
         ("ReviseTariff", _TARIFF, "Change"),
         ("QueryTariff", _TARIFF, "Get"),

@@ -16,7 +16,7 @@ ROOMS = ("gridpost", *RINGS)
 # DESIGN section 2: a module of the core imports lower floors only.
 FLOORS = {
     "__init__": 0, "conditions": 0, "controls": 0, "documents": 0, "ns": 0, "faults": 0, "errors": 0, "units": 0,
-    "tariff": 1, "supply": 1, "supply_messages": 2, "comparison_messages": 5,
+    "tariff": 1, "supply": 1, "supply_messages": 2, "comparison_messages": 5, "completeness_messages": 6,
     "tariff_check": 2, "tariff_encoding": 2, "tariff_messages": 2,
     "canonical_json": 1, "zone_offsets": 1,
     "codes": 1, "model": 1, "requests": 1, "schemas": 1, "settings": 1, "cells": 1, "tabular": 1, "merkle": 1,

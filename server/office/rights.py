@@ -46,6 +46,7 @@ class Need(NamedTuple):
 # Name of the Body's child -> what it needs. One line an operation; a test goes through every role and every line.
 NEEDS: Mapping[str, Need] = {
     "GetMeterReadings": Need(EVERYBODY, READINGS),
+    "GetCompleteness": Need(EVERYBODY, READINGS),
     "CreateMeterReadings": Need(EVERYBODY, READINGS),
     "CancelMeterReadings": Need(EVERYBODY, OWN),
     "GetEndDeviceEvents": Need(EVERYBODY, EVENTS),

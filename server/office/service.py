@@ -35,6 +35,7 @@ from ..zones import zone_of
 from .call import Aside, Call
 from .callers import Callers, Hello
 from .comparing import ComparisonDesk
+from .completeness import CompletenessDesk
 from .contracts import ContractDesk
 from .controls import ControlsDesk
 from .door import Door, Reply
@@ -136,6 +137,7 @@ def _handlers(parts: Parts, controls: ControlsDesk) -> Mapping[str, Handler]:
     tariffs = TariffDesk(bus_id, looking, rights, entries, most, parts.aside, zone_of)
     bench = Bench(parts.store, parts.signer, bus_id, parts.clock, zone_of, parts.config)
     contracts = ContractDesk(bench, rights, entries, most, parts.aside)
+    completeness = CompletenessDesk(bus_id, looking, rights, zone_of)
     comparison = ComparisonDesk(bus_id, looking, rights, zone_of)
     readings, events = ReadingsDesk(looking, rights, most), EventsDesk(looking, rights, most)
 
@@ -169,6 +171,7 @@ def _handlers(parts: Parts, controls: ControlsDesk) -> Mapping[str, Handler]:
         "AmendMeterConfig": config.change,
         "ReadMailbox": looked(mailbox.peek),
         "CommitMailbox": looked(mailbox.dequeue),
+        "QueryCompleteness": looked(completeness.look),
         "OfferTariff": tariffs.offer,
         "ReviseTariff": tariffs.revise,
         "QueryTariff": looked(tariffs.look),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -10,7 +10,9 @@ import xmlschema
 import zeep
 from lxml import etree
 
-from gridpost import control_messages, messages, ns, office_messages, schemas
+from gridpost import completeness_messages, control_messages, messages, ns, office_messages, schemas
+from gridpost.applications.completeness import Counts as Counted
+from gridpost.applications.completeness import OfChannel
 from gridpost.controls import Control, State, Wanted
 from gridpost.errors import SchemaInvalid
 from gridpost.model import (
@@ -117,8 +119,27 @@ EVENTS_TOLD = office_messages.encode_end_device_events_reply(
 MAIL = Mail("acme", "step", "EndDeviceControls", CONTROLS_TOLD, "m-0", 0, 41, 0, AT_MS, 17)
 MAILS_TOLD = office_messages.encode_mail_reply(reply("Mailbox"), [MAIL], 3)
 
+HALF_AN_HOUR = (AT_MS // 1000, AT_MS // 1000 + 1800)
+COMPLETENESS_TOLD = completeness_messages.encode_completeness_reply(
+    office_messages.reply_to(Header("get", "Completeness", 0, "acme", "m-1"), "bus", AT_MS),
+    [
+        completeness_messages.Counted(
+            OfChannel(CHANNEL.key, 900, "Etc/UTC", Counted(2976, 2974, 1, 3), (), 4, (HALF_AN_HOUR,)),
+            AT_MS // 1000,
+            AT_MS // 1000 + 31 * 86_400,
+        )
+    ],
+    "0:7",
+)
 # Operation -> verb, noun, what zeep is given, what we decode it to (besides the header), what we answer.
 CALLS = {
+    "QueryCompleteness": (
+        "get",
+        "Completeness",
+        {"Request": {"StartTime": AT, **options(meter="M1", dataVersion="0:7")}},
+        {"query": Query(meters=("M1",), from_utc=AT_MS // 1000, at="0:7")},
+        COMPLETENESS_TOLD,
+    ),
     "QueryMeterReadings": (
         "get",
         "MeterReadings",
@@ -181,6 +202,15 @@ CALLS = {
     "ReadMailbox": ("get", "Mailbox", {"Request": options(limit="20")}, {"limit": 20}, MAILS_TOLD),
     "CommitMailbox": ("delete", "Mailbox", {"Request": options(upTo="17")}, {"up_to": 17}, ok("Mailbox")),
 }
+
+
+def test_zeep_reads_what_is_missing(client, utility_peer):
+    told, _ = called(client, utility_peer, "QueryCompleteness")
+    found = told.Payload.Completeness
+    assert found.told == "2,974 of 2,976, 1 estimated, 3 corrected"
+    (channel,) = found.ChannelCompleteness
+    assert (channel.expected, channel.present, channel.conflicting, channel.stream) == (2976, 2974, 4, "E1")
+    assert [(gap.start, gap.end) for gap in channel.Gap] == [(AT, AT + timedelta(minutes=30))]
 
 
 def called(client, peer, name: str):
@@ -308,7 +338,7 @@ def engines(tmp_path_factory):
         (tmp_path / name).write_bytes(content)
     spaces = {"MeterReadings": "meter_readings_message.xsd", "EndDeviceEvents": "end_device_events_message.xsd"}
     spaces |= {"EndDeviceControls": "end_device_controls_message.xsd", "MeterConfig": "meter_config_message.xsd"}
-    spaces |= {"Mailbox": "mailbox.xsd"}
+    spaces |= {"Mailbox": "mailbox.xsd", "Completeness": "completeness.xsd"}
     with pytest.MonkeyPatch.context() as patch:
         for kind in xmlschema.XMLSchema.__mro__:  # see test_contract_schemas.py
             if "__provides__" in vars(kind):

@@ -20,6 +20,7 @@ OTHERS = {
     "documents.xsd",
     "tariff.xsd",
     "supply.xsd",
+    "completeness.xsd",
     "channels.xsd",
     "mailbox.xsd",
     "meter_config.xsd",
