@@ -88,6 +88,17 @@ def bills(store: Store, contract_id: str | None = None, at: DataVersion | None =
     return _all(store.document_versions(BILL_KIND, subject=contract_id, at=at), bill_document.decode)
 
 
+def bills_of(store: Store, one: Contract, at: DataVersion | None = None) -> list[Filed[BillDocument]]:
+    """Return the bills of a contract and their corrections; another supplier's contract may have the same id."""
+    return [each for each in bills(store, one.id, at) if each.value.bill.tariffs[0][0] == one.supplier]
+
+
+def bill_name(store: Store, one: Contract, period: str) -> str:
+    """Return the id of a contract's bill of a period: the contract's, its supplier's before it where that is needed."""
+    shared = len(store.documents(CONTRACT, id=one.id)) > 1
+    return f"{one.supplier}/{one.id}-{period}" if shared else f"{one.id}-{period}"
+
+
 def bill(store: Store, name: str) -> Filed[BillDocument]:
     """Return a bill, a reversal or a replacement.
 

@@ -195,7 +195,7 @@ def _earlier(
         return []
     this = cycle_of(asked.from_utc, zone, contract.cycle_day)
     found: list[tuple[Earlier, BillDocument]] = []
-    for family in filed.families(filed.bills(store, contract.id, asked.at)):
+    for family in filed.families(filed.bills_of(store, contract, asked.at)):
         own = family[0].value.bill
         that = cycle_of(own.from_utc, zone, contract.cycle_day)
         ago = this - that if this - that <= back else 0

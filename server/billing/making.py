@@ -77,7 +77,7 @@ def correct(bench: Bench, args: Mapping[str, Any], person: str, task_id: str) ->
         before = filed.family(bench.store, args["bill"])
         at = bench.store.version()
         old = before[0].value.bill
-        contract = filed.contract(bench.store, old.basis.contract, at)
+        contract = filed.contract(bench.store, f"{old.tariffs[0][0]}/{old.basis.contract}", at)
         gathered = correcting(gather(bench.store, bench.zone_of, Asked(contract, old.from_utc, old.to_utc, at)), before)
         reversal = work_out(
             REVERSAL, _basis(before, args, f"r{len(before) // 2 + 1}"), gathered.grounds, gathered.found
@@ -105,14 +105,14 @@ def again(store: SqlStore, name: str) -> tuple[BillDocument, BillDocument]:
 def _not_billed(store: SqlStore, asked: Asked, name: str) -> None:
     if len(name) > LONGEST_NAME:
         raise ConfigInvalid(f"a bill's id has at most {LONGEST_NAME} characters")
-    for family in filed.families(filed.bills(store, asked.contract.value.id)):
+    if store.documents(BILL_KIND, id=name):
+        raise AlreadyExists(f"there is a bill {name} already; `gridpost bill correct {name}` renews it")
+    for family in filed.families(filed.bills_of(store, asked.contract.value)):
         one = family[0].value.bill
         if one.from_utc < asked.to_utc and asked.from_utc < one.to_utc:
             raise AlreadyExists(
                 f"bill {one.basis.id} is of that time; `gridpost bill correct {one.basis.id}` renews it"
             )
-        if one.basis.id == name:
-            raise AlreadyExists(f"there is a bill {name} already")
 
 
 def _replacement(

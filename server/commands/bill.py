@@ -56,9 +56,10 @@ def make(
     config = configuration.load(config_file)
     with opened(config) as store:
         one = filed.contract(store, contract).value
-    name, from_utc, to_utc = _period(one, **asked)
+        period, from_utc, to_utc = _period(one, **asked)
+        name = filed.bill_name(store, one, period)
     times = {"from_utc": from_utc, "to_utc": to_utc}
-    given = {"id": name, "contract": contract, "allow": _allowed(estimate, partial)} | times
+    given = {"id": name, "contract": f"{one.supplier}/{one.id}", "allow": _allowed(estimate, partial)} | times
     outcome = tasks.ask(config, "bill", given, person)
     marks = "".join(f", {mark}" for mark in outcome["marks"])
     done(as_json, outcome, f"{outcome['bill']}: {outcome['total']} {outcome['currency']}{marks}")
@@ -71,8 +72,8 @@ def make(
 def list_(contract: str | None, config_file: Path, as_json: bool) -> None:
     """List bills, each with its corrections and what they come to together."""
     with opened(configuration.load(config_file)) as store:
-        contract_id = filed.contract(store, contract).value.id if contract else None
-        families = filed.families(filed.bills(store, contract_id))
+        one = filed.contract(store, contract).value if contract else None
+        families = filed.families(filed.bills_of(store, one) if one else filed.bills(store))
     found = []
     for family in families:
         first = family[0].value.bill
@@ -139,15 +140,14 @@ def again(bill: str, config_file: Path, as_json: bool) -> None:
 def _period(
     one: Contract, month: datetime | None, first: datetime | None, last: datetime | None
 ) -> tuple[str, int, int]:  # fmt: skip
-    """Return a bill's id, and its time: the part of a cycle in which the contract holds."""
+    """Return what a bill's time is called, and the time: the part of a cycle in which the contract holds."""
     if month is None:
         assert first is not None, "the options were looked at"
         assert last is not None, "the options were looked at"
-        name = f"{one.id}-{first.date()}_{last.date()}"
-        return name, begin_of(first, one.zone), end_of(last, one.zone)
+        return f"{first.date()}_{last.date()}", begin_of(first, one.zone), end_of(last, one.zone)
     whole = cycle(month.year, month.month, zone_of(one.zone), one.cycle_day)
     ends_utc = whole.to_utc if one.to_utc is None else min(whole.to_utc, one.to_utc)
-    return f"{one.id}-{month:%Y-%m}", max(whole.from_utc, one.from_utc), ends_utc
+    return f"{month:%Y-%m}", max(whole.from_utc, one.from_utc), ends_utc
 
 
 def _allowed(estimate: bool, partial: bool) -> list[str]:

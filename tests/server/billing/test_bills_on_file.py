@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from billing_office import APRIL, DAY, EDITED, ESTIMATED, HOUR, MARCH, MAY, PLAIN, flat, refused
 from gridpost.server import log_check, own
-from gridpost.server.billing import filed, making, showing
+from gridpost.server.billing import filed, filing, making, showing
 from gridpost.server.billing.grounds import cycle_of
 from gridpost.server.zones import zone_of
 from hypothesis import given
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from gridpost import exchange
 from gridpost.applications.calendar import cycle
+from gridpost.applications.determinants import Metered
 from gridpost.bill_document import encode, standing
 from gridpost.errors import AlreadyExists, BillRefused, ConfigInvalid, Internal, NotFound
 from gridpost.model import Position
@@ -48,6 +49,7 @@ def test_a_month_is_billed_to_the_cent(ready):
 def test_a_bill_is_made_once(ready):
     ready.bill()
     assert refused(ready.bill).code == AlreadyExists.code
+    assert "already" in refused(ready.bill, begins=APRIL, ends=MAY).reason  # another time, the same name
     again = refused(ready.bill, name="C1-other", begins=MARCH + DAY, ends=MARCH + 2 * DAY)
     assert again.code == AlreadyExists.code
     assert "gridpost bill correct C1-2026-03" in again.reason
@@ -164,6 +166,22 @@ def test_a_correction_cut_in_two_by_a_crash_is_finished_from_the_same(ready, mon
     assert making.correct(ready.bench, asked, "Ada", "task-y")["total"] == "112.60"
     assert [one.value.kind for one in filed.bills(ready.store)] == ["bill", "reversal", "replacement"]
     assert ready.correct()["total"] == "122.40"  # 112.60 + 98 kWh x 0.10
+
+
+def test_contracts_of_one_id_with_two_suppliers_are_billed_each_by_itself(ready):
+    """As suppliers make them at the office's door, where nobody sees another's ids."""
+    theirs = replace(PLAIN, supplier="S2", channels=(Metered("E1"),))
+    assert filed.bill_name(ready.store, PLAIN, "2026-03") == "C1-2026-03"
+    own.record_documents(ready.bench, "s2", "S2", [filing.contract_document(theirs)])
+    ready.add(flat("0.20", supplier="S2"))
+    assert refused(ready.bill).code == ConfigInvalid.code
+    assert ready.bill("S1/C1")["total"] == "111.60"
+    name = filed.bill_name(ready.store, theirs, "2026-03")
+    assert (name, ready.bill("S2/C1", name=name)["total"]) == ("S2/C1-2026-03", "223.20")
+    ready.send(MARCH + HOUR, ["11.5"], EDITED)
+    assert ready.correct(name)["total"] == "225.20"
+    assert ready.correct()["total"] == "112.60"
+    assert len(filed.bills_of(ready.store, theirs)) == 3
 
 
 # --- tariffs and contracts over the period ---------------------------------------------------------------------------
