@@ -46,6 +46,7 @@ KINDS: Mapping[str, Handler] = MappingProxyType(
     {
         "estimate": quality.estimate,
         "edit": quality.edit,
+        "mark": quality.mark,
         "certificate": quality.certify,
         "request-data": quality.request,
         "tariffs": filing.add_tariffs,

@@ -18,8 +18,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from .. import units
-from ..codes import ReadingType, is_estimated
-from ..model import Channel
+from ..codes import Qualities, Quality, ReadingType, is_estimated
+from ..model import Channel, IntervalBlock
 from ..ports import CurrentReadings
 from . import stands
 from .calendar import Period, expected_ends, runs
@@ -27,6 +27,8 @@ from .rules import ORDER, Rules
 from .stands import Span
 
 ERROR, SUSPECT, NOTE = "error", "suspect", "note"
+FAILED = "3.6.0"  # failed validation, by meter data management: system 3, category 6 of IEC 61968-9 annex D
+MARKING = ("limit", "negative", "zero-run", "spike")
 _CLOCK_CHANGED = "1.4.9"
 _NET_FLOWS = frozenset((4, 9, 12, 14))  # flow directions that are differences (IEC 61968-9 annex C)
 _ENERGY_KINDS = frozenset((8, 12))  # measurement kinds demand and energy
@@ -331,6 +333,28 @@ _JUDGES: Mapping[str, tuple[str, Callable[[_View], Iterator[_Found]]]] = {
     "zero-run": (SUSPECT, _zero_run),
     "spike": (SUSPECT, _spike),
 }
+
+
+def marked(readings: CurrentReadings, findings: Sequence[Finding], author: str) -> IntervalBlock | None:
+    """Return the values that rules found wrong, as further versions that say so; None: there are none to mark.
+
+    Values stay as they are, and so do their other qualities. Only rules that name single values mark them (`MARKING`);
+    what is marked for the same rules already is left alone.
+    """
+    block = readings.block
+    marks: dict[int, Qualities] = {}
+    for end, given in zip(block.ends_utc, block.qualities, strict=True):
+        rules = [one.rule for one in findings if one.rule in MARKING and one.from_utc < end <= one.to_utc]
+        kept = tuple(quality for quality in given if quality.code != FAILED)
+        said = " ".join(dict.fromkeys(rules))
+        if rules and not any(quality.detail.startswith(f"{said}; by ") for quality in given if quality.code == FAILED):
+            marks[end] = (*kept, Quality(FAILED, f"{said}; by {author}"))
+    if not marks:
+        return None
+    values = dict(zip(block.ends_utc, block.values, strict=True))
+    ends = tuple(marks)
+    column = tuple(values[end] for end in ends)
+    return IntervalBlock(block.channel, block.interval_s, ends, column, tuple(marks.values()))
 
 
 def told(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""gridpost check-readings: what the rules find in a meter's readings; beside a running bus, nothing is changed."""
+"""gridpost check-readings: what the rules find in a meter's readings; beside a running bus; marked when asked for."""
 
 from __future__ import annotations
 
@@ -14,31 +14,44 @@ from gridpost.model import Channel
 from gridpost.units import format_utc
 
 from .. import config as configuration
-from ..quality.looking import Looking, rule_book
+from ..quality.looking import Days, Looking, rule_book
 from ..zones import zone_of
 from .days import days_of, days_options
 from .output import config_option, done, json_option, now_utc_ms, opened
+from .person import person_option
 
 
 @click.command("check-readings")
 @days_options
+@click.option("--mark", is_flag=True, help="Mark values that failed: further versions of quality 3.6.0, with the rule.")
+@person_option
 @config_option
 @json_option
-def command(config_file: Path, as_json: bool, **asked: Any) -> None:
+def command(mark: bool, person: str, config_file: Path, as_json: bool, **asked: Any) -> None:
     """Hold a meter's readings against the rules, in their order; exit 1 when something is wrong or suspect.
 
-    The rules are those of quality.rules; `gridpost rules` prints the default ones.
+    The rules are those of quality.rules; `gridpost rules` prints the default ones. Nothing is changed without --mark.
     """
     days, config = days_of(**asked), configuration.load(config_file)
     book = rule_book(config)
     with opened(config) as store:
         found = list(Looking(store, zone_of, now_utc_ms()).reports(days, book))
+    marked = _mark(config, days, person) if mark else {}
     clean = all(report.is_clean for _, report in found)
     channels = [_shown(channel, report) for channel, report in found]
     text = "\n".join(line for channel, report in found for line in _lines(channel, report))
-    done(as_json, {"meter": days.meter, "ok": clean, "channels": channels}, text)
+    text += f"\n{marked['stored']} values are marked now" if marked else ""
+    result = {"meter": days.meter, "ok": clean, "channels": channels}
+    done(as_json, result | ({"marked": marked["stored"], "entry": marked["entry"]} if marked else {}), text)
     if not clean:
         sys.exit(1)
+
+
+def _mark(config: configuration.Config, days: Days, person: str) -> dict[str, Any]:
+    from ..quality.handlers import days_args
+    from ..tasks import ask
+
+    return ask(config, "mark", days_args(days), person)
 
 
 def _shown(channel: Channel, report: Report) -> dict[str, Any]:

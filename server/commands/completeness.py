@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from gridpost.applications import completeness
-from gridpost.applications.completeness import Completeness, OfChannel
+from gridpost.applications.completeness import Completeness, Counts, OfChannel
 from gridpost.units import format_utc
 
 from .. import config as configuration
@@ -95,18 +95,22 @@ def _shown(found: Completeness) -> dict[str, Any]:
         "to": format_utc(found.to_utc),
         "complete": found.is_complete,
         "statement": completeness.told(found.counts),
-        **found.counts._asdict(),
+        **_counted(found.counts),
         "channels": [_shown_channel(one) for one in found.channels],
     }
+
+
+def _counted(counts: Counts) -> dict[str, int]:
+    return {**counts._asdict(), "missing": counts.missing}
 
 
 def _shown_channel(one: OfChannel) -> dict[str, Any]:
     return {
         **one.key._asdict(),
         "zone": one.zone,
-        **one.counts._asdict(),
+        **_counted(one.counts),
         "conflicting": one.conflicting,
-        "days": [{"day": day.day, **day.counts._asdict()} for day in one.days],
+        "days": [{"day": day.day, **_counted(day.counts)} for day in one.days],
         "gaps": [{"from": format_utc(since), "to": format_utc(to)} for since, to in one.gaps],
     }
 

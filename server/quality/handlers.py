@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from gridpost import units
-from gridpost.applications import completeness, editing, estimation
+from gridpost.applications import completeness, editing, estimation, validation
 from gridpost.applications.completeness import Completeness
 from gridpost.applications.estimation import Estimated
 from gridpost.documents import CERTIFICATE, OURS, Document
@@ -87,6 +87,29 @@ def _told(channel: Channel, found: Estimated) -> Outcome:
         "scaled": sum(one.stands is not None for one in found.estimates),
         "left": [{"interval_end_utc": units.format_utc(end), "why": why} for end, why in found.left],
     }
+
+
+# --- marks ---------------------------------------------------------------------------------------------------------
+
+
+def mark(bench: Bench, args: Args, person: str, task_id: str) -> Outcome:
+    """Record that values failed validation, as versions of the same values; args: those of `days_args`.
+
+    Raises:
+        NotFound: no such meter, or nothing of it in these days.
+        ConfigInvalid: the rules.
+        SignerUnavailable, StoreUnavailable: nothing was recorded.
+    """
+    done = own.known(bench, task_id)
+    if done is not None:
+        return _recorded(done, [])
+    looking, book = _looking(bench), rule_book(bench.config)
+    judged = [looking.judged(channel, period, book) for channel, period in looking.channels(_days(args))]
+    blocks = [validation.marked(readings, report.findings, person) for readings, report in judged]
+    found = tuple(block for block in blocks if block is not None)
+    if not found:
+        return {"entry": None, "stored": 0, "conflicting": 0, "channels": []}
+    return _recorded(own.record_readings(bench, task_id, Readings(found)), [])
 
 
 # --- edits -----------------------------------------------------------------------------------------------------------

@@ -86,8 +86,14 @@ class Looking:
     def reports(self, days: Days, book: RuleBook) -> Iterator[tuple[Channel, Report]]:
         """Yield what the rules say of each channel."""
         for channel, period in self.channels(days):
-            ruled = book.of(channel.key)
-            yield channel, validation.check(self._subject(channel, period, ruled), ruled)
+            _, report = self.judged(channel, period, book)
+            yield channel, report
+
+    def judged(self, channel: Channel, period: Period, book: RuleBook) -> tuple[CurrentReadings, Report]:
+        """Return a channel's readings of a period, and what the rules say of them."""
+        ruled = book.of(channel.key)
+        subject = self._subject(channel, period, ruled)
+        return subject.readings, validation.check(subject, ruled)
 
     def completeness(self, days: Days) -> Completeness:
         """Return how many of the expected intervals there are, at the newest data version."""

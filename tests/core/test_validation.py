@@ -12,6 +12,7 @@ from gridpost.applications import rules, validation
 from gridpost.applications.calendar import Period
 from gridpost.applications.rules import Rules
 from gridpost.applications.validation import Subject
+from gridpost.model import Quality
 
 ZONE = ZoneInfo("Etc/UTC")
 DAY0 = int(datetime(2026, 3, 2, tzinfo=UTC).timestamp())
@@ -219,6 +220,23 @@ def test_each_rule_can_be_left_out(rule):
     without = found(values, replace(ruled, off=rule), **kwargs)
     assert rule not in {name for name, *_ in without}
     assert {name for name, *_ in without} == set(rules.ORDER) - {rule}
+
+
+def test_values_that_failed_are_marked_and_stay_what_they_are():
+    """The limit names 9, the negative rule 10; the gap and the sum name no value that is there."""
+    values = day() | quarters(9, "7", "-1")
+    del values[DAY0 + 50 * Q]
+    report, _ = checked(values, Rules(high="5"), stands={DAY0: "0", DAY0 + 9 * Q: "99"})
+    assert {one.rule for one in report.findings} == {"gap", "register-sum", "limit", "negative"}
+    block = validation.marked(current(CHANNEL, values, qualities={DAY0 + 9 * Q: CLOCK}), report.findings, "anna")
+    assert (block.ends_utc, block.values) == ((DAY0 + 9 * Q, DAY0 + 10 * Q), ("7", "-1"))
+    assert block.qualities == (
+        (*CLOCK, Quality("3.6.0", "limit; by anna")), (Quality("3.6.0", "negative; by anna"),),
+    )  # fmt: skip
+    again = current(CHANNEL, values, qualities=dict(zip(block.ends_utc, block.qualities, strict=True)))
+    assert validation.marked(again, report.findings, "bob") is None
+    other = [one._replace(rule="spike") for one in report.findings if one.rule == "limit"]
+    assert validation.marked(again, other, "bob").qualities == ((*CLOCK, Quality("3.6.0", "spike; by bob")),)
 
 
 def test_a_finding_as_a_line_of_text():

@@ -117,6 +117,17 @@ def test_an_edit_becomes_current_with_its_reason_and_the_old_value_stays(post_of
         handlers.edit(bench, {**edit, "stream": "E9"}, "anna", "t-3")
 
 
+def test_a_mark_is_a_version_of_the_same_value(post_office, bench, push):
+    push(1, ["1.0"] * 95 + ["-1.0"])
+    outcome = handlers.mark(bench, ARGS, "anna", "t-1")
+    assert (outcome["stored"], outcome["entry"]) == (1, "0:1")
+    assert current(post_office, 96) == ("-1.0", (Quality("3.6.0", "negative; by anna"),))
+    assert handlers.mark(bench, ARGS, "anna", "t-1")["entry"] == "0:1"
+    assert handlers.mark(bench, ARGS, "anna", "t-2")["entry"] is None
+    push(96, ["-1.0"])  # the device says it again: the mark stays
+    assert current(post_office, 96)[1] == (Quality("3.6.0", "negative; by anna"),)
+
+
 def test_an_edit_must_name_one_channel(post_office, bench):
     post_office.enrol("IED-1", [CHANNEL, testing.channel(2, "M1")])
     edit = {"meter": "M1", "stream": "", "reading_type": "", "reason": "r", "values": {str(MIDNIGHT): "9"}}
