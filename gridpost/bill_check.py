@@ -227,7 +227,7 @@ class _Checking:
         """Another bill of the contract that this one looks at; its own proof says whether it is right."""
         row = self._row(at, BILLS)
         other = None if row is None else self._own_bill(at, row)
-        if other is not None and other.bill.basis.contract != of.bill.basis.contract:
+        if other is not None and _agreement(other) != _agreement(of):
             self._add("bill-changed", f"{other.bill.basis.id} is a bill of another contract", name(at))
         return other
 
@@ -278,6 +278,11 @@ class _Checking:
 
     def _add(self, code: str, reason: str, path: str) -> None:
         self.items.append(Item(code, reason, path.strip()))
+
+
+def _agreement(document: BillDocument) -> tuple[str, set[str]]:
+    """Contract and supplier of a bill: an id is a contract's alone only with its supplier."""
+    return document.bill.basis.contract, {supplier for supplier, _ in document.bill.tariffs}
 
 
 def _enrolled(channel: Channel, zone: str) -> Enrolled:

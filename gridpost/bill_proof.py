@@ -63,13 +63,14 @@ class BillVerifier(Verifier):
     """Takes the lines of a bill's proof, one by one; collects findings as its kind for any log does.
 
     Attributes:
+        witnessed: what each entry holds.
         document: the bill; None while there is none, or none that can be read.
     """
 
     def __init__(self, trusted: Sequence[str], authority_of: Callable[[str], Authority]) -> None:
         """See `proof.Verifier`."""
         super().__init__(trusted, authority_of, lines_before=1)
-        self._witnessed: dict[Position, Witnessed] = {}
+        self.witnessed: dict[Position, Witnessed] = {}
         self.document: BillDocument | None = None
 
     def run(self, lines: Iterable[bytes]) -> None:
@@ -81,7 +82,7 @@ class BillVerifier(Verifier):
             self.items.append(Item(FileInvalid.code, f"it is no proof of a bill: {error}", "line 1"))
             return
         super().run(rest)
-        self.document, items = bill_check.check(at, self._witnessed)
+        self.document, items = bill_check.check(at, self.witnessed)
         self.items += items
         if self.document is None:
             self.items.append(Item("bill-changed", f"{name(at)} holds no bill that can be read", "line 1 entry"))
@@ -99,7 +100,7 @@ class BillVerifier(Verifier):
         if kept.evidence is None:
             self.items.append(Item("evidence-missing", "what was sent is no longer there: nobody's word", name(at)))
         by_bus = parts.sender == OURS and self._is_sealed_by_the_bus(kept.evidence or b"")
-        self._witnessed[at] = Witnessed(parts.recorded_at_utc_ms, parts.sender, by_bus, kept.rows, examined.message)
+        self.witnessed[at] = Witnessed(parts.recorded_at_utc_ms, parts.sender, by_bus, kept.rows, examined.message)
 
     def _is_sealed_by_the_bus(self, evidence: bytes) -> bool:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -13,10 +15,12 @@ from gridpost.server.heads import Author, sign_head
 from gridpost.server.identity import pem_of, trust_of
 from gridpost.server.receipts import Recorded, receipt_maker, seal_answer
 
-from gridpost import exchange, messages, testing
+from gridpost import bill_check, bill_document, exchange, messages, testing
+from gridpost.applications.determinants import Peak
+from gridpost.bill_proof import BillVerifier
 from gridpost.controls import Role
 from gridpost.errors import NotFound, StoreUnavailable
-from gridpost.model import Entry, Header, Rows
+from gridpost.model import Entry, Header, Position, Rows
 from gridpost.office_messages import encode_ok_reply, reply_to
 from gridpost.partners import Partner
 from gridpost.supply import CreateTariff
@@ -133,3 +137,60 @@ def test_a_suppliers_own_tariff_proves_and_its_signer_is_told(office, proved):
     verdict = proved(office, "C1-2026-03")
     assert verdict.items == ()
     assert verdict.states["known_to_the_bus_alone"].startswith("CN=S1's machine sha256:")
+
+
+# --- other bills -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def april(office):
+    """April's bill, of 80 per cent of March's demand at the least: where it stands, and the entries of its proof."""
+    peak = FlatDemand((0,) * 12, ((Tier(Decimal(2), unit="kW"),),))
+    office.add(flat(flat=peak, ratchet=Ratchet((Decimal("0.8"),) * 12)))
+    office.sign()
+    office.month(value="10")
+    office.month(APRIL, MAY, "1")
+    office.bill()
+    office.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    post = office.post
+    sign_head(office.store, Author("bus", post.signer), 0, post.now)
+    ca = post.ca.certificate
+    lines = proof.prove(Source(None, office.store, trust_of(ca), pem_of(ca)), "C1-2026-04").lines
+    verifier = BillVerifier([pem_of(ca)], verify.BillAuthority)
+    verifier.run(lines)
+    return Position(0, json.loads(lines[0])["entry"][1]), verifier.witnessed
+
+
+def without(april, **changes):
+    """The findings when March's bill said something else: only that, its signature is not asked here."""
+    at, entries = april
+    march = bill_document.decode(entries[at].rows.documents[0].content).grounds.earlier[0].entry
+    (row,) = entries[march].rows.documents
+    document = bill_document.decode(row.content)
+    bill = {name: changes[name] for name in changes if name != "peak"}
+    other = replace(document, bill=replace(document.bill, **bill), peak=changes.get("peak", document.peak))
+    rows = entries[march].rows._replace(documents=[row._replace(content=bill_document.encode(other))])
+    items = bill_check.check(at, {**entries, march: entries[march]._replace(rows=rows)})[1]
+    return {(item.code, item.path) for item in items}, f"entry 0:{march.seq}"
+
+
+def test_what_an_earlier_bill_measured_decides_a_ratchet(april):
+    assert bill_check.check(*april)[1] == []
+    found, _ = without(april, peak=Peak(Decimal("9"), APRIL))
+    # The energy, the demand: 0.8 of it is billed.
+    places = {"bill lines/1/quantity", "bill lines/1/amount", "bill total"}
+    assert found == {("bill-wrong", place) for place in places}
+
+
+def test_an_earlier_bill_is_of_the_same_contract_and_supplier(april):
+    basis = bill_document.decode(april[1][april[0]].rows.documents[0].content).bill.basis
+    for change in ({"basis": replace(basis, contract="C9")}, {"tariffs": (("S9", "T1"),)}):
+        found, march = without(april, **change)
+        assert found == {("bill-changed", march)}
+
+
+def test_every_bill_is_sealed_by_the_bus(april):
+    at, entries = april
+    for seq in [one for one in entries if any(row.kind == "bill" for row in entries[one].rows.documents)]:
+        items = bill_check.check(at, {**entries, seq: entries[seq]._replace(by_bus=False)})[1]
+        assert [(item.code, item.path) for item in items] == [("bill-changed", f"entry 0:{seq.seq}")]
