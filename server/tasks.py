@@ -120,7 +120,7 @@ async def follow(bench: Bench, aside: Aside, audit: Audit) -> None:
 
 
 def _serve(config: Config, one: Task) -> None:
-    """Do a task ourselves if no process serves the store."""
+    """Do a task ourselves if no process serves the store, and before it what others asked and died over."""
     with closing(open_store(config.database, _now_utc_ms)) as led:
         if led.is_led():
             return
@@ -129,7 +129,14 @@ def _serve(config: Config, one: Task) -> None:
         except StoreUnavailable:
             return  # a process serves it, or it fails: then nobody does the task, and that is told in the end
         with closing(store):
-            perform(bench_of(config, store), one)
+            _perform_to(bench_of(config, store), one)
+
+
+def _perform_to(bench: Bench, last: Task) -> None:
+    """Do what is asked, oldest first, until a task is done."""
+    while (found := bench.store.task(last.id)) is not None and found.state == ASKED:
+        for each in bench.store.asked_tasks(_AT_ONCE):
+            perform(bench, each)
 
 
 def bench_of(config: Config, store: SqlStore) -> Bench:

@@ -53,6 +53,12 @@ def test_without_a_bus_the_command_does_it_itself(config, beside):
     assert beside.asked_tasks(10) == []
 
 
+def test_what_was_asked_before_and_left_half_done_is_done_first(config, beside):
+    beside.put_task(Task("019b0000-0000-7000-8000-000000000001", "note", '{"id":"B1"}', "Bob", 5))
+    assert tasks.ask(config, "note", {"id": "B2"}, "Ada") == {"seq": 1}
+    assert [one.document.id for one in beside.documents("bill")] == ["B1", "B2"]
+
+
 def test_a_refusal_reaches_who_asked_with_its_places(config, beside):
     with pytest.raises(TariffRefused, match="no such season") as told:
         tasks.ask(config, "refuse", {}, "Ada")
