@@ -29,6 +29,7 @@ from .tariff import (
 from .tariff_check import check
 
 MONTHS, HOURS = range(1, 13), range(24)
+LONGEST = 50  # findings of one refusal
 
 
 def encode(tariff: Tariff) -> str:
@@ -210,11 +211,11 @@ def refuse(found: Sequence[tuple[str, str]]) -> None:
     """Raise what a tariff's findings come to.
 
     Args:
-        found: (place, reason) of each; none: nothing happens.
+        found: (place, reason) of each, of which the first 50 are told; none: nothing happens.
 
     Raises:
         TariffRefused: there is one.
     """
     if found:
-        items = [Item("bad-tariff", reason, place) for place, reason in found]
+        items = [Item("bad-tariff", reason, place) for place, reason in found[:LONGEST]]
         raise TariffRefused(f"{items[0].path}: {items[0].reason}", items=items)

@@ -42,6 +42,7 @@ __all__ = ["ROOT", "decode", "decode_element", "encode"]
 _T = f"{{{ns.TARIFF}}}"
 ROOT = f"{_T}Tariff"
 _DOCUMENT_BYTES = 16 << 20
+_MOST_HOURS = 12 * 24 * 3  # one each hour of each kind of day; as many thousands would take a second
 _ALWAYS = ("weekday", "weekend")  # kinds of day that every calendar must cover
 Found = list[tuple[str, str]]  # place, reason
 
@@ -167,13 +168,17 @@ def _read_profile(profile: _Reader | None, place: str) -> TariffProfile | None:
     if profile is None:
         return None
     cells: dict[str, dict[tuple[int, int], int]] = {kind: {} for kind in _ALWAYS}
-    periods = []
+    periods, rectangles = [], 0
     for index, period in enumerate(profile.all("TimeTariffInterval")):
         here = f"{place}/period {index}"
         _numbered(period, index, here)
         periods.append(_read_tiers(period, here))
-        for hours in period.all("Hours"):
+        own = list(period.all("Hours"))
+        rectangles += len(own)
+        for hours in own if rectangles <= _MOST_HOURS else ():
             _put(hours, index, cells.setdefault(hours.text("dayKind"), {}), place)
+    if rectangles > _MOST_HOURS:
+        profile.found.append((place, f"{rectangles} Hours: a calendar needs no more than {_MOST_HOURS}"))
     grids = {kind: _grid(own, f"{place}/{kind}", profile.found) for kind, own in cells.items()}
     return TariffProfile(Schedule(**grids), tuple(periods))
 

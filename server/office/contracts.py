@@ -181,10 +181,9 @@ class ContractDesk:
 
     def _seen(self, partner: Partner, sought: Sought, now_utc: int) -> Iterator[StoredDocument]:
         owner = partner.id if partner.role is Role.SUPPLIER else None
-        subjects = sought.usage_points if len(sought.usage_points) == 1 else (None,)
-        for subject in subjects:
-            found = self.bench.store.documents(CONTRACT, owner=owner, subject=subject)
-            yield from (one for one in found if self._sees(partner, one, now_utc))
+        subject = sought.usage_points[0] if len(sought.usage_points) == 1 else None
+        found = self.bench.store.documents(CONTRACT, owner=owner, subject=subject)
+        return (one for one in found if self._sees(partner, one, now_utc))
 
     def _sees(self, partner: Partner, found: StoredDocument, now_utc: int) -> bool:
         document = found.document

@@ -244,6 +244,12 @@ def test_what_cannot_be_billed_is_refused_at_its_place(old, new, place, reason):
     assert reason in found[place]
 
 
+def test_a_calendar_of_thousands_of_rectangles_is_refused_at_once():
+    found = refused(changed(PEAK_HOURS, PEAK_HOURS * 900))
+    assert found["energy"] == "905 Hours: a calendar needs no more than 864"  # those of the other period are 5
+    assert len(found) <= 50
+
+
 def test_flat_demand_names_every_month_once():
     flat = (
         "<FlatDemand><MonthTariffInterval><sequenceNumber>0</sequenceNumber>{}"

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 import requests as http
 import zeep
-from live_bus import now_utc_ms
+from live_bus import now_utc_ms, run
 from lxml import etree
 from office_world import PASSWORD, flat_tariff, until
 from zeep.wsse.username import UsernameToken
@@ -296,3 +296,12 @@ def test_zeep_offers_and_compares_by_the_wsdl_the_bus_serves(world):
     found = told.Payload.TariffComparison
     # 40 x 5 kWh = 200 kWh: 20.00 at 0.10, 25.00 at 0.125.
     assert (found.answer, [one.high for one in found.BidCost]) == ("stay", [Decimal("20.00"), Decimal("25.00")])
+
+
+def test_the_log_holds_what_the_signed_messages_say(world):
+    """Each document on file must stand in the message of its entry: `gridpost log check` recomputes it."""
+    told = run("log", "check", "--config", world.bus.config, "--json")
+    assert told.returncode == 0, told.stdout
+    store = world.store()
+    assert store.documents("tariff", owner="old")
+    store.close()
