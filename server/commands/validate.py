@@ -37,7 +37,8 @@ from . import validate_hints
 MAX_FINDINGS = 100  # a file
 _SHOW_PROGRESS_FROM = 2 << 20  # bytes in all: below that it is done before a bar is drawn
 _FAULT = ns.q(ns.SOAP11, "Fault")
-_OWN_MESSAGES = ("mailbox.xsd", "encrypted_readings.xsd")  # messages in a namespace of our own
+# Messages in namespaces of our own; supply.xsd brings tariff.xsd along.
+_OWN_MESSAGES = ("mailbox.xsd", "encrypted_readings.xsd", "supply.xsd", "completeness.xsd")
 _PREFIX_MAP = {prefix: uri for uri, prefix in schemas.PREFIXES.items()}
 
 

@@ -13,7 +13,7 @@ from gridpost.server import tariff_files
 from gridpost.server.commands import convert, validate
 from gridpost.server.zones import zone_of
 
-from gridpost import tariff_messages, testing
+from gridpost import ns, tariff_messages, testing
 from gridpost.model import Readings, RegisterReading
 from gridpost.ports import FormatOptions
 
@@ -133,3 +133,15 @@ def test_a_file_of_another_market_is_refused_and_nothing_is_written(files, tmp_p
         result = CliRunner().invoke(convert.command, [*command, *more])
         assert (result.exit_code, out.exists()) == (1, False), (name, result.output)
         assert json.loads(result.stdout)["error"]["reason"]
+
+
+def test_a_tariff_and_a_message_about_one_are_told_where_they_miss_something():
+    files = {
+        "tariff.xml": f'<Tariff xmlns="{ns.TARIFF}">\n<mRID>a</mRID>\n</Tariff>',
+        "message.xml": f'<GetTariff xmlns="{ns.SUPPLY}"></GetTariff>',
+        "completeness.xml": f'<GetCompleteness xmlns="{ns.COMPLETENESS}"></GetCompleteness>',
+    }
+    for name, text in files.items():
+        (found,) = validate.examine(name, text.encode()).findings
+        assert (found.code, "not an element" in found.reason) == ("schema-invalid", False)
+        assert found.path.startswith("/")
