@@ -184,7 +184,7 @@ def _build_channel(place: Place) -> OfChannel:
         place["conflicting"].whole(),
         place["gaps"].many(_pair),
     )
-    if one.interval_s <= 0 or sum(to - since for since, to in one.gaps) != one.counts.missing * one.interval_s:
+    if sum(to - since for since, to in one.gaps) != one.counts.missing * one.interval_s:
         place["gaps"].refuse("do not come to what is missing")
     for name in ("missing", "estimated", "corrected"):
         if sum(getattr(day.counts, name) for day in one.days) != getattr(one.counts, name):

@@ -183,8 +183,6 @@ class Watcher:
         channels: dict[str, Mapping[int, Channel]] = {}
         for row in rows:
             serial = brought[row.position].sender
-            if serial == OURS:
-                continue
             before = self._last.get(row.channel_id)
             if before != row.first_interval_end_utc - row.interval_s:  # seldom: most readings follow the last ones
                 before = last_before(self.bench.store, row.channel_id, row.first_interval_end_utc)
@@ -194,7 +192,7 @@ class Watcher:
             if serial not in channels:
                 channels[serial] = {channel.id: channel for channel in self.bench.store.channels(serial)}
             channel = channels[serial].get(row.channel_id)
-            if channel is not None:
+            if channel is not None:  # else it is an estimate or edit of our own: behind it no IED shows anything
                 yield Gap(channel, before, row.first_interval_end_utc - row.interval_s, serial)
 
     def _note(self, channel_id: int, end_utc: int) -> None:

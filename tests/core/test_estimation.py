@@ -84,10 +84,11 @@ def test_beyond_it_is_the_mean_of_the_last_four_days_of_the_same_kind():
     assert set(estimated(values, holes, Rules(look_back_days=1))[0].values()) == {"1"}
 
 
-def test_estimates_are_never_what_an_estimate_rests_on():
+@pytest.mark.parametrize("beside", [40, 42])
+def test_estimates_are_never_what_an_estimate_rests_on(beside):
     """Tuesday is estimated, so Monday alone counts; a neighbour that is an estimate makes no line."""
     values = whole_day(-2, "2") | whole_day(-1, "7") | whole_day(0, "9")
-    marked = dict.fromkeys(whole_day(-1, ""), ESTIMATED) | dict.fromkeys(at(40), ESTIMATED)
+    marked = dict.fromkeys(whole_day(-1, ""), ESTIMATED) | dict.fromkeys(at(beside), ESTIMATED)
     shown, found = estimated(values, at(41), qualities=marked)
     assert (shown, found.estimates[0].method) == ({41: "2"}, "like-days")
 
@@ -185,6 +186,25 @@ def test_the_hour_that_comes_twice_is_estimated_twice():
     shown = [one.value for one in found.estimates]
     assert len(shown) == 100
     assert shown[8:12] == shown[12:16] == ["8", "9", "10", "11"]
+
+
+def test_of_an_hour_that_came_twice_the_first_is_the_like_one():
+    """Sunday the 25th, 100 quarter hours numbered from 0, is the last day of the kind before Saturday the 31st."""
+    sunday, saturday = date(2026, 10, 25), date(2026, 10, 31)
+    values = {end: str(number) for number, end in enumerate(expected_ends(day_period(sunday, PARIS), Q))}
+    paris = replace(CHANNEL, zone="Europe/Paris")
+    found = estimation.estimate(current(paris, values), day_period(saturday, PARIS), Rules())
+    assert [one.value for one in found.estimates][7:13] == ["7", "8", "9", "10", "11", "16"]
+
+
+def test_estimates_of_other_days_count_as_they_are():
+    """The register counted 10 over eight quarter hours, four of them on the Tuesday and estimated as 1 each."""
+    values = dict.fromkeys(at(*range(-3, 1)), "1") | dict.fromkeys(at(2, 3, 4), "1")
+    stands = {WEDNESDAY - 4 * Q: "0", WEDNESDAY + 4 * Q: "10"}
+    marked = dict.fromkeys(at(*range(-3, 1)), ESTIMATED)
+    like = dict.fromkeys([WEDNESDAY - 86_400 + Q], "5")
+    shown, _ = estimated(values | like, at(1), qualities=marked, stands=stands, again=True)
+    assert shown == {1: "3"}
 
 
 def test_beside_the_value_stand_rule_inputs_and_author():
