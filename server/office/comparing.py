@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from gridpost import tariff_messages
 from gridpost.applications.calendar import cycles
@@ -58,7 +59,10 @@ class ComparisonDesk:
         at = read_version(asked.at, self.store.version())
         usage = self._usage(call.partner, asked, at)
         present = self._bid(call.partner, asked.present or self._contracted(call.partner, asked))
-        bids = [self._bid(call.partner, one) for one in asked.bids] or list(self._offers(call.partner, asked, present))
+        offers = self._offers(call.partner, asked, present)
+        bids = [self._bid(call.partner, one) for one in asked.bids] or list(islice(offers, MOST_BIDS + 1))
+        if len(bids) > MOST_BIDS:
+            raise QueryRefused(f"more than {MOST_BIDS} tariffs are on offer: name some with the Option bid")
         found = compare(present, bids, usage, asked.switching_cost)
         header = reply_to(call.header, self.bus_id, call.now_utc_ms)
         return encode_comparison_reply(header, found, present.tariffs[0].currency, version_text(at))
@@ -106,9 +110,12 @@ class ComparisonDesk:
 
     def _offers(self, partner: Partner, asked: Compared, present: Bid) -> Iterator[Bid]:
         """Every tariff in force that the partner may see, each in the place of the present one of its kind."""
+        currency = present.tariffs[0].currency
         for one in self.store.documents(TARIFF):
+            if not self.rights.sees_offers(partner, one.document.owner):
+                continue
             tariff = tariff_messages.decode(one.document.content)
-            if not tariff.in_force(asked.to_utc - 1) or not self.rights.sees_offers(partner, one.document.owner):
+            if tariff.currency != currency or not tariff.in_force(asked.to_utc - 1):
                 continue
             beside = tuple(own for own in present.tariffs if {own.kind, tariff.kind} == {"energy", "distribution"})
             tariffs = (tariff, *beside)

@@ -245,10 +245,13 @@ def test_a_comparison_is_exact_and_names_what_it_rests_on(world):
     assert told.texts("low") == told.texts("high") == ["40.00", "32.00"]
     assert (told.texts("answer"), told.texts("best")[0], told.texts("savingLow")) == (["switch"], "new/flat", ["8.00"])
     assert re.fullmatch(r"0:\d+", told.property("dataVersion"))
+    # Of what is on offer, a tariff in another currency is left out.
+    assert offer(world, "net", flat_tariff("dollars", "net", currency="USD")).code == "ok"
     again = compared._replace(at=told.property("dataVersion"), bids=())
     offers = world.call(GetTariffComparison(world.header("net", "get", "TariffComparison"), again))
     costs = dict(zip(offers.texts("bid"), offers.texts("low"), strict=True))
     assert (costs["old/flat"], costs["new/flat"]) == ("40.00", "32.00")
+    assert "net/dollars" not in costs
 
 
 def test_who_may_not_read_may_not_compare(world):
