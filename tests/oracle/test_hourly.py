@@ -9,7 +9,7 @@ from metered import by_hour, flat_grid, over, profile, readings, tariff
 
 from gridpost.applications import calendar, charges, determinants, hourly
 from gridpost.applications.determinants import Metered
-from gridpost.tariff import Adjustment, Fixed, IntervalPrices, Schedule, TariffProfile, Tier
+from gridpost.tariff import Adjustment, Fixed, IntervalPrices, Reactive, Schedule, TariffProfile, Tier
 
 UTC, BERLIN = ZoneInfo("Etc/UTC"), ZoneInfo("Europe/Berlin")
 PERIOD = calendar.cycle(2026, 1, UTC)
@@ -43,10 +43,31 @@ def test_demand_lies_in_the_hour_that_set_it():
 
 def test_real_time_prices_are_laid_by_what_each_hour_came_to():
     ends = tuple(calendar.expected_ends(PERIOD, 3600))
-    prices = IntervalPrices(3600, ends, tuple(D(place % 24) for place in range(744)))
-    found, total = by_the_hour(over(PERIOD, lambda _: D(1)), tariff(energy=None, interval_prices=prices))
-    assert [hour.amount for hour in found.hours[:25]] == [*map(D, range(24)), D(0)]
-    assert found.total == total == 31 * sum(range(24))
+    prices = IntervalPrices(3600, ends, tuple(D(place % 24 + 1) for place in range(744)))
+    of = tariff(energy=None, interval_prices=prices)
+    found, total = by_the_hour(over(PERIOD, lambda hour: D(hour.hour) / 10), of)
+    # h / 10 kWh at h + 1 each
+    assert [hour.amount for hour in found.hours[:25]] == [*(D(h * (h + 1)) / 10 for h in range(24)), D(0)]
+    assert found.total == total == 31 * sum(h * (h + 1) for h in range(24)) / D(10)
+
+
+def test_what_was_sent_out_and_reactive_energy_lie_where_they_were():
+    ends = tuple(calendar.expected_ends(PERIOD, 3600))
+    sent, reactive = [D(0)] * 744, [D(0)] * 744
+    sent[12], reactive[30] = D(4), D(10)
+    of = tariff(energy=TariffProfile(Schedule(flat_grid(), flat_grid()), ((Tier(D("0.10"), sell=D("0.05")),),)),
+                metering="net-billing", reactive=Reactive(D("0.02")))  # fmt: skip
+    of_channel = {"a": readings(ends, [D(1)] * 744), "out": readings(ends, sent),
+                  "q": readings(ends, reactive, unit="kvarh")}  # fmt: skip
+    channels = [Metered("a"), Metered("out", "export"), Metered("q", "reactive")]
+    case = determinants.measured(of_channel, channels, PERIOD)
+    lines = charges.lines(of, determinants.under(case, of))
+    found = hourly.of([case], (of,), lines)
+    # 4 kWh at 0.05 credited at noon of the 1st, 10 kvarh at 0.02 at 06:00 of the 2nd; 0.10 in every hour.
+    assert [(place, one.amount) for place, one in enumerate(found.hours) if one.amount != D("0.10")] == [
+        (12, D("-0.10")), (30, D("0.30")),
+    ]  # fmt: skip
+    assert (found.at_no_hour, found.total) == ((), charges.total(lines))
 
 
 def test_the_hour_that_comes_twice_is_one_of_two_hours():

@@ -69,6 +69,20 @@ def test_tiers_of_a_day_begin_anew_at_local_midnight():
     assert [tick.price for tick in found[19:26]] == [D(1), D(2), D(2), D(2), D(2), D(1), D(1)]
 
 
+def test_tiers_of_a_cycle_go_on_past_midnight():
+    tiers = ((Tier(D(1), D(25)), Tier(D(2))),)
+    of = tariff(energy=TariffProfile(Schedule(flat_grid(), flat_grid()), tiers))
+    assert [tick.price for tick in ticks([D(1)] * 27, of)][22:] == [D(1), D(1), D(1), D(2), D(2)]
+
+
+# Two hours of use of the highest demand so far: 3 kW until 2 x 3 = 6 kWh are taken; then 5 kW raise it to 10 kWh.
+def test_tiers_by_hours_of_use_end_at_the_peak_so_far():
+    tiers = ((Tier(D(1), D(2), "kWh/kW"), Tier(D("0.5"), unit="kWh/kW")),)
+    of = tariff(energy=TariffProfile(Schedule(flat_grid(), flat_grid()), tiers))
+    prices = [tick.price for tick in ticks(list(map(D, (3, 3, 1, 5, 1))), of)]
+    assert prices == [D(1), D(1), D("0.5"), D(1), D("0.5")]
+
+
 def test_each_period_has_its_own_tiers_where_the_tariff_says_so():
     day = by_hour(lambda hour: int(hour >= 3))
     tiers = ((Tier(D(1), D(10)), Tier(D(2))), (Tier(D(5), D(10)), Tier(D(6))))
@@ -174,3 +188,31 @@ def test_the_day_of_25_hours_has_its_own_midnight():
     days = [tick.day for tick in realtime.ticks(found, (tariff("America/Chicago"),), november)]
     assert days == [date(2026, 11, 1).toordinal()] * 25 + [date(2026, 11, 2).toordinal()]
     assert ends[24] == int(datetime(2026, 11, 2, 6, tzinfo=UTC).timestamp())  # midnight, UTC-6 again
+
+
+def test_a_finding_says_its_limit_and_its_unit():
+    like = {(0, False): D(2), (1, False): D(0)}
+    found = realtime.judge(
+        ticks([D("0.5"), D(9)], reactive=[D(0), D(0)]),
+        Bounds(most_kw=D(8), most_kva=D(8), least_kw=D(1), most_a_day=D("0.9"), times_usual=D(3)), like, 0,
+    )  # fmt: skip
+    assert [(one.bound, round(one.limit, 3), one.unit) for one in found] == [
+        ("times_usual", D("0.667"), "kWh"), ("least_kw", D(1), "kW"),
+        ("most_a_day", D("0.9"), ""), ("most_kva", D(8), "kVA"), ("most_kw", D(8), "kW"),
+    ]  # fmt: skip  # 9 kWh where nothing is usually used is no anomaly: there is nothing to hold it against
+    (high,) = realtime.judge(ticks([D(7)]), Bounds(times_usual=D(3)), like, 0)
+    assert (high.limit, high.value) == (D(6), D(7))
+
+
+def test_three_like_intervals_make_a_median_and_half_a_kwh_counts():
+    column = [D("0.5")] * 24 + [D("0.7")] * 24 + [D("0.6")] * 24  # Thursday, Friday; Saturday is no like day
+    column += column  # Sunday, Monday, Tuesday
+    history = readings(ENDS[:144], column)
+    period = replace(JANUARY, to_utc=ENDS[143])
+    like = realtime.usual(series.of(history, period), period)
+    assert like[5, False] == D("0.6")  # 0.5, 0.7, 0.7, 0.6: of four the lower one in the middle
+    three = realtime.usual(series.of(readings(ENDS[:120], column[:120]), replace(JANUARY, to_utc=ENDS[119])),
+                           replace(JANUARY, to_utc=ENDS[119]))  # fmt: skip
+    assert three[5, False] == D("0.7")  # 0.5, 0.7, 0.7
+    (low,) = realtime.judge(ticks([D("0.19")]), Bounds(times_usual=D(3)), {(0, False): D("0.6")}, 0)
+    assert low.limit == D("0.2")

@@ -107,6 +107,38 @@ def test_the_log_with_events_and_controls_of_the_bus_is_whole(place):
     assert list(log_check.check(place.store, held, (), lambda _done, _of: None).findings) == []
 
 
+def test_what_is_unusual_is_measured_by_four_weeks_before(place):
+    watcher = place.watcher(times_usual="3", on_anomaly="shed")
+    for day in range(14, 0, -1):  # fourteen days of 1 kWh in each quarter of an hour
+        place.push(MIDNIGHT - day * 86_400 + QUARTER, *["1"] * 96)
+    assert step(watcher, place).findings == ()
+    place.push(MIDNIGHT + QUARTER, "3", "3.1")
+    ((_, finding),) = step(watcher, place).findings
+    assert (finding.kind, finding.end_utc, finding.limit) == ("anomaly", MIDNIGHT + 2 * QUARTER, 3)
+    assert place.events()[0].event_type == "3.8.0.36"
+
+
+def test_nothing_new_within_a_minute_asks_for_nothing(place):
+    watcher = place.watcher(limits=LIMITS)
+    at(place, 0)
+    step(watcher, place)
+    place.post.now += 59_000
+    place.offer(tariff("A", "0.90"))
+    assert step(watcher, place).decided == ()  # entries came, but prices are looked at each minute
+    place.post.now += 1_000
+    assert [action for _, action, _ in step(watcher, place).decided] == ["shed"]
+
+
+def test_readings_are_judged_as_they_come_not_by_the_minute(place):
+    watcher = place.watcher(most_kw="12")
+    at(place, 2)
+    place.push(MIDNIGHT + QUARTER, "1")
+    assert step(watcher, place).findings == ()
+    assert place.store.cursor("watch")[0] == place.store.version()
+    place.push(MIDNIGHT + 2 * QUARTER, "4")  # in the same second
+    assert [one.end_utc for _, one in step(watcher, place).findings] == [MIDNIGHT + 2 * QUARTER]
+
+
 # F53, F54: a channel of pulse counts, 12.5 Wh each, is translated here: 240 in a quarter of an hour are 3 kWh, 12 kW.
 def test_pulses_are_translated_priced_and_watched(post_office):
     counts = testing.channel(1, "M1", unit="count", key=PULSES)
@@ -127,7 +159,7 @@ LIMITS = "06:00-18:00 0.80, 18:00-06:00 0.60"
 
 
 def at(place, hour):
-    place.post.now = (MIDNIGHT + hour * 3600) * 1000
+    place.post.now = (MIDNIGHT + int(hour * 3600)) * 1000
 
 
 def actions(place):
@@ -163,6 +195,7 @@ def test_a_cheaper_supplier_is_proposed_first(place):
     (control,) = place.controls()
     assert (control.control.action, control.state) == ("switch-supplier", State.PROPOSED)
     assert control.control.data == (("contract", "C-1"), ("suppliers", "B"))
+    assert control.control.reason == "a kWh from B costs 0.55 EUR, within the limit of 0.60"
     assert (control.control.output, control.control.value) == ("", "")
 
 
@@ -210,6 +243,10 @@ def test_all_too_expensive_reduces_to_the_level(place):
     step(place.watcher(limits=LIMITS, level_kw="3.5"), place)
     (control,) = place.controls()
     assert (control.control.action, control.control.value, control.control.unit) == ("reduce", "3.5", "kW")
+    at(place, 6.5)
+    place.offer(tariff("A", "0.50"))
+    step(place.watcher(limits=LIMITS, level_kw="3.5"), place)
+    assert actions(place) == ["reduce", "restore"]
 
 
 # F65: an energy and a distribution contract are paid together: 0.40 + 0.30 is above 0.60; with E2 0.25 + 0.30 is not.
@@ -251,6 +288,9 @@ def test_a_watcher_that_never_ran_begins_where_the_log_is(place):
     assert step(watcher, place).entries == 0
     place.push(MIDNIGHT + 2 * QUARTER, "1", "5")
     assert len(step(watcher, place).findings) == 2  # of the cycle that runs, from its first interval on
+    place.push(MIDNIGHT + 4 * QUARTER, "1", "5")
+    watcher.begin()  # a restart leaves out nothing
+    assert len(step(watcher, place).findings) == 1
 
 
 # F57: whoever is granted the events of the usage point is told by its mailbox.
