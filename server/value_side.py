@@ -23,7 +23,7 @@ from .quality import gaps
 if TYPE_CHECKING:
     from .tariff_polls import TariffPolls
 
-POLLS_S = 2.0  # between two looks at whether an address is due
+POLLS_S = 0.5  # between two looks at whether an address is due
 Aside = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 

@@ -194,7 +194,7 @@ def tariffs(draw):
     )  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tariffs())
 def test_every_tariff_comes_back_as_it_was(tariff):
     text = tariff_messages.encode(tariff)
