@@ -12,7 +12,7 @@ from datetime import tzinfo
 
 from gridpost import contract as contracts
 from gridpost.applications import determinants, realtime
-from gridpost.applications.calendar import Period
+from gridpost.applications.calendar import Period, cycles
 from gridpost.applications.comparison import Usage
 from gridpost.applications.determinants import ENERGY, Measured, Metered
 from gridpost.applications.realtime import Pulses
@@ -131,11 +131,16 @@ def usage_of(store: SqlStore, place: Place, asked: Asked, at: DataVersion | None
     Raises:
         BillRefused: it has no readings, or the period asked for holds no time.
     """
-    newest = place.newest_utc(store)
+    contract, newest = place.contract, place.newest_utc(store)
     if not newest:
-        raise BillRefused(f"contract {place.contract.id} has no readings yet")
-    oldest = max(place.oldest_utc(store), place.contract.from_utc)
-    wanted = periods(asked._replace(zone=place.zone, cycle_day=place.contract.cycle_day), (oldest, newest))
+        raise BillRefused(f"contract {contract.id} has no readings yet")
+    asked = asked._replace(zone=place.zone, cycle_day=contract.cycle_day)
+    whole = periods(asked, (place.oldest_utc(store), newest))
+    begins, ends = max(whole[0].from_utc, contract.from_utc), whole[-1].to_utc  # what was used before is another's
+    ends = min(ends, contract.to_utc) if contract.to_utc is not None else ends
+    wanted = cycles(begins, ends, place.zone, contract.cycle_day)
+    if not wanted:
+        raise BillRefused(f"contract {contract.id} was not in force in that period")
     readings = place.readings(store, (wanted[0].from_utc, wanted[-1].to_utc), at=at)
     return Usage(readings, [metered for metered, _ in place.channels], wanted)
 

@@ -157,10 +157,11 @@ class _Work:
         newest = place.newest_utc(self._bench.store)
         cycle = cycle_at(newest, place.zone, place.contract.cycle_day)
         state = self.states.setdefault(watch.contract, {})
-        since = max(cycle.from_utc, int(state.get("judged", 0)))
+        begins = max(cycle.from_utc, place.contract.from_utc)  # what was used before is another customer's
+        since = max(begins, int(state.get("judged", 0)))
         if newest <= since:
             return
-        found = place.measured(self._bench.store, Period(cycle.from_utc, newest, cycle.zone), watch.pulses)
+        found = place.measured(self._bench.store, Period(begins, newest, cycle.zone), watch.pulses)
         ticks = realtime.ticks(found, place.tariffs, cycle)
         of_like: Mapping[Kind, Decimal] = {}
         if watch.bounds.times_usual is not None:

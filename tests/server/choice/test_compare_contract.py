@@ -67,6 +67,15 @@ def test_an_energy_contract_is_compared_with_its_network_kept(place):
     assert found["best"] == "E2, E2's + N, N's"
 
 
+def test_what_was_used_before_the_contract_is_another_customers(place):
+    place.contract("A", number="C-2", from_utc=MIDNIGHT - DAY // 2)
+    for more in ((), ("--running",), ("--from", "2025-12-30")):
+        found = run(compare.command, place, "C-2", "--bid", "B/B-T", *more)
+        assert (found["from"], found["to"]) == ("2025-12-31T12:00:00Z", "2026-01-01T00:00:00Z")
+    with pytest.raises(BillRefused, match="not in force in that period"):
+        run(compare.command, place, "C-2", "--bid", "B/B-T", "--from", "2025-12-30", "--to", "2025-12-30")
+
+
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [

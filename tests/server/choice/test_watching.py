@@ -129,6 +129,16 @@ def test_nothing_new_within_a_minute_asks_for_nothing(place):
     assert [action for _, action, _ in step(watcher, place).decided] == ["shed"]
 
 
+def test_money_counts_from_the_contracts_first_moment(place):
+    place.contract("A", number="C-2", from_utc=MIDNIGHT + QUARTER)
+    place.contract("A", to_utc=MIDNIGHT + QUARTER)
+    watcher = place.watcher(contract="C-2", most_a_cycle="0.25")
+    place.push(MIDNIGHT + QUARTER, "9", "2", "1")  # 0.90 was another's; 0.20, 0.30
+    assert [(one.end_utc, str(one.value)) for _, one in step(watcher, place).findings] == [
+        (MIDNIGHT + 3 * QUARTER, "0.30"),
+    ]  # fmt: skip
+
+
 def test_readings_are_judged_as_they_come_not_by_the_minute(place):
     watcher = place.watcher(most_kw="12")
     at(place, 2)
