@@ -163,7 +163,8 @@ def test_a_correction_cut_in_two_by_a_crash_is_finished_from_the_same(ready, mon
         making.correct(ready.bench, asked, "Ada", "task-y")
     monkeypatch.undo()
     ready.send(MARCH + 2 * HOUR, ["99.5"], EDITED)  # too late for this one
-    assert making.correct(ready.bench, asked, "Ada", "task-y")["total"] == "112.60"
+    outcome = making.correct(ready.bench, asked, "Ada", "task-y")
+    assert (outcome["total"], outcome["documents"]) == ("112.60", ["C1-2026-03.r1", "C1-2026-03.2"])
     assert [one.value.kind for one in filed.bills(ready.store)] == ["bill", "reversal", "replacement"]
     assert ready.correct()["total"] == "122.40"  # 112.60 + 98 kWh x 0.10
 
