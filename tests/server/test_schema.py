@@ -16,6 +16,7 @@ import pytest
 from gridpost.server.store import create, open_store, schema, upkeep
 from gridpost.server.store.tables import metadata
 
+from gridpost.documents import Document
 from gridpost.errors import ConfigInvalid, NotFound, StoreUnavailable
 from gridpost.model import Block, Channel, ChannelKey, Entry, Quality, Register, Rows
 
@@ -177,6 +178,22 @@ def test_the_view_gives_rows_with_every_digit(place):
         (MIDNIGHT + 3600, None, "gap", "M1"),
     ]
     assert [row[2] for row in rows] == [None, '[["1.4.9","a \\"b\\""],["2.5.1",""]]', None, '[["2.5.259",""]]']
+
+
+def test_the_views_of_documents_say_which_version_is_in_force(place):
+    store = open_store(place, clock, serve=True)
+    for number, content in enumerate(("first", "second")):
+        digest = sha256(content.encode()).digest()
+        entry = Entry("bus", f"d{number}", "Documents", "own", digest, 5, None, "", b"<Envelope/>")
+        rows = Rows(documents=(Document("bill", "B1", "bus", "C1", MIDNIGHT, None, content),))
+        store.record(entry, rows, lambda *stated: repr(stated).encode()).result(10)
+    store.close()
+    columns = "id, owner, subject, from_utc, to_utc, content, newest, partition, seq"
+    assert sql(place, f"SELECT {columns} FROM bill ORDER BY seq") == [
+        ("B1", "bus", "C1", MIDNIGHT, None, "first", 0, 0, 0),
+        ("B1", "bus", "C1", MIDNIGHT, None, "second", 1, 0, 1),
+    ]
+    assert [sql(place, f"SELECT id FROM {view}") for view in ("tariff", "contract")] == [[], []]
 
 
 # --- another's -------------------------------------------------------------------------------------------------------
