@@ -20,7 +20,7 @@ from .driver import select_wanted
 from .reading import Reading
 from .tables import channel, entry, interval_block, register_reading
 
-_AT_ONCE = 64  # channels; a month of quarter hours in daily pushes is then 64 x 62 rows of 48 values, 3 MB
+_AT_ONCE = 16  # channels; a month of quarter hours in daily pushes is then 16 x 62 rows of 48 values, 0.5 MB
 _CHANNELS = f"""
     SELECT c.usage_point, c.meter, c.stream, c.reading_type, c.unit, c.interval_s, c.zone, c.valid_from_utc,
            c.valid_to_utc, c.id
