@@ -16,7 +16,7 @@ from typing import NamedTuple
 from gridpost import units
 from gridpost.controls import FINAL, OPEN, Role, State, Step, Wanted
 from gridpost.documents import OURS
-from gridpost.model import Channel, Position, is_estimated
+from gridpost.model import Channel, DataVersion, Position, is_estimated
 from gridpost.ports import EntryHeader
 from gridpost.versions import GAP, STORED
 
@@ -114,7 +114,7 @@ class Watcher:
     bench: Bench
     _last: dict[int, int] = field(default_factory=dict)  # channel -> the last interval end there is
     _waiting: dict[int, dict[str, _Waiting]] = field(default_factory=dict)  # channel -> mRID ->
-    _begun: bool = False
+    _reached: DataVersion | None = None  # where the cursor stood last; elsewhere now: another process led meanwhile
     stopping: bool = False  # set when the bus stops: the present step is the last one
 
     def step(self) -> Watched:
@@ -123,8 +123,9 @@ class Watcher:
         Raises:
             StoreUnavailable, SignerUnavailable: nothing more is done; the next step begins where this one did.
         """
-        self.begin()
         store = self.bench.store
+        if store.cursor(NAME)[0] != self._reached:
+            self.begin()
         version, state = store.cursor(NAME)
         headers = store.entries(version, BATCH)
         if not headers:
@@ -140,6 +141,7 @@ class Watcher:
             asked = request(self.bench, found, _message_id(found), after_ms)
         closed = self._closed({row.channel_id for row in rows if row.outcome == STORED})
         store.advance(NAME, reached, state, ()).result()
+        self._reached = reached
         return Watched(len(headers), tuple(asked), tuple(closed))
 
     def _may_ask(self) -> bool:
@@ -149,23 +151,22 @@ class Watcher:
     def begin(self) -> None:
         """Start behind what is there where this reader never ran: nobody asks for the gaps of years at once.
 
-        Before anything is listened on; a step does so where nobody did.
+        Before anything is listened on. What is waited for is read anew: another process may have asked.
 
         Raises:
             StoreUnavailable: try again.
         """
-        if self._begun:
-            return
         store = self.bench.store
         version, _ = store.cursor(NAME)
         newest = store.version()
         if not version and newest:
             store.advance(NAME, newest, {}, ()).result()
+        self._waiting.clear()
         after = ""
         while page := store.controls(issuer=OURS, states=OPEN | _UNFETCHED, limit=_PAGE, after=after):
             self._remember(page)
             after = page[-1].control.mrid
-        self._begun = True
+        self._reached = store.cursor(NAME)[0]
 
     def _ours(self, headers: Sequence[EntryHeader]) -> list[ControlOnFile]:
         asked = [one.position for one in headers if one.sender == OURS and one.noun == "EndDeviceControls"]

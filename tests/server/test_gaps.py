@@ -125,6 +125,17 @@ def test_what_an_ied_has_fetched_is_done_when_the_data_is_here(post_office, watc
     assert states(post_office) == [(gap(2, 2), State.DONE, "the data has arrived")]
 
 
+def test_the_lead_may_go_to_another_process_and_come_back(post_office, watcher, push, bench_of):
+    push(1, "1")
+    watcher.step()
+    other = Watcher(bench_of())
+    push(3, "3")
+    assert len(other.step().asked) == 1
+    assert other.step().entries == 1
+    push(2, "2")
+    assert [step.state for step in watcher.step().closed] == [State.CANCELED]
+
+
 def test_an_estimate_closes_nothing_it_is_no_data(post_office, watcher, push, bench_of):
     push(1, "1")
     push(3, "3")
