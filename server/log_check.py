@@ -20,6 +20,7 @@ from gridpost.evidence import Authority, Signed, open_receipt
 from gridpost.exchange import Trust, open_head
 from gridpost.model import ChannelKey
 
+from . import log_controls
 from .log_walk import Claim, Known, Sink, Walk
 from .store.archive import Archive, PartitionOnFile, mistyped
 
@@ -188,6 +189,7 @@ def check(archive: Archive, held: Against, anchors: Sequence[Anchor], watch: Cal
             result.add(Item("tail-cut", f"{claim.said_by} is of a partition that is not there", f"partition {number}"))
     for further in (_certificates, _strays, _extra_nodes, _outbox):
         further(archive, result)
+    log_controls.check(archive, held.known.authority, result.add)
     return result
 
 

@@ -36,7 +36,7 @@ from gridpost.errors import StoreUnavailable
 from .engine import Dialect, told
 from .on_file import subtrees
 from .tables import certificate, entry, event, interval_block, log_node, outbox, partition, register_reading, tree_head
-from .tables_office import control, partner_certificate
+from .tables_office import control, control_now, control_sealed, control_step, partner_certificate
 from .tables_value import document
 
 STRAYS = 100  # rows without an entry that are named; the first says enough
@@ -291,7 +291,11 @@ def decompressed(stored: bytes) -> bytes:
 
 _ROW_TABLES = (interval_block, register_reading, event, control, document)
 _TABLES: Mapping[str, Table] = {
-    table.name: table for table in (entry, *_ROW_TABLES, tree_head, certificate, partner_certificate, partition)
+    table.name: table
+    for table in (
+        *(entry, *_ROW_TABLES, tree_head, certificate, partner_certificate, partition),
+        *(control_step, control_now, control_sealed),
+    )
 }
 
 
