@@ -75,10 +75,7 @@ class Reporter:
         Raises:
             StoreUnavailable: try again.
         """
-        version, _ = self._store.cursor(NAME)
-        newest = self._store.version()
-        if not version and newest:
-            self._store.advance(NAME, newest, {}, ()).result()
+        self._store.start_behind(NAME)
 
     def step(self, now_utc_ms: int) -> Outcome:
         """Make what is due, of BATCH contracts and of BATCH entries at most, and move the cursor.

@@ -76,11 +76,7 @@ class Watcher:
         Raises:
             StoreUnavailable: try again.
         """
-        store = self._bench.store
-        version, _ = store.cursor(NAME)
-        newest = store.version()
-        if not version and newest:
-            store.advance(NAME, newest, {}, ()).result()
+        self._bench.store.start_behind(NAME)
 
     def step(self, now_utc_ms: int) -> Outcome:
         """Take the next entries, look after what they touch, and after prices when a minute has passed.

@@ -117,10 +117,7 @@ class Follower:
         Raises:
             StoreUnavailable: try again.
         """
-        version, _ = self._store.cursor(NAME)
-        newest = self._store.version()
-        if not version and newest:
-            self._store.advance(NAME, newest, {}, ()).result()
+        self._store.start_behind(NAME)
 
     def step(self, now_utc_ms: int) -> Outcome:
         """Take the next entries and what has expired; keep what comes of both.

@@ -157,10 +157,7 @@ class Watcher:
             StoreUnavailable: try again.
         """
         store = self.bench.store
-        version, _ = store.cursor(NAME)
-        newest = store.version()
-        if not version and newest:
-            store.advance(NAME, newest, {}, ()).result()
+        store.start_behind(NAME)
         self._waiting.clear()
         after = ""
         while page := store.controls(issuer=OURS, states=OPEN | _UNFETCHED, limit=_PAGE, after=after):

@@ -180,6 +180,16 @@ class SqlStore(
         now = self._clock()
         return self._do(lambda connection: outbox.advance(connection, reader, place, items, now))
 
+    def start_behind(self, reader: str) -> None:
+        """Let a reader that never ran start where the log is now: what is long past is nothing to act on.
+
+        Raises:
+            StoreUnavailable: try again.
+        """
+        newest = self.version()
+        if newest and not self.cursor(reader)[0]:
+            self.advance(reader, newest, {}, ()).result()
+
     def delivered(self, reader: str, name: str, place: str, at_utc_ms: int) -> Future[None]:
         """Note that an outbox file is at `place`; the first delivery noted stays.
 
