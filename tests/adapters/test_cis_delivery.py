@@ -1,5 +1,6 @@
 """Calls to partners over real sockets: the example CIS, and services that are down, slow, wrong or hostile."""
 
+import base64
 import importlib.util
 import re
 import socket
@@ -11,16 +12,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from gridpost.adapters.cis import notifications as render
 from gridpost.adapters.cis.answers import Credentials, judged, wrapping
 from gridpost.adapters.cis.parse import parse_notification
+from gridpost.adapters.cis.service import PartnerService
 from gridpost.adapters.cis.tables import Version
 from gridpost.adapters.soap_call import Partner, SoapCall
 
-from gridpost import exchange, messages, ns, schemas, testing
+from gridpost import encrypted_readings, exchange, messages, ns, parts, schemas, testing
 from gridpost.controls import Control, State
+from gridpost.encrypted_readings import Clear
+from gridpost.encryption import Reader, Secrets
 from gridpost.errors import PartnerRefused, PartnerUnreachable
-from gridpost.model import ChannelKey, EndDeviceEvent, IntervalBlock, Readings, RegisterReading
+from gridpost.model import ChannelKey, EndDeviceEvent, Header, IntervalBlock, Readings, RegisterReading
 
 ROOT = Path(__file__).parents[2]
 AT = 1_772_323_200
@@ -184,6 +189,31 @@ def test_events_are_pushed_signed_as_iec_61968_100_has_them(tmp_path):
         refused = SoapCall(Partner(wsdl, address, judged))
         with pytest.raises(PartnerRefused, match="not ours"):
             refused.deliver("m-1", content)
+
+
+def test_what_a_device_sealed_for_several_readers_is_pushed_octet_by_octet(tmp_path):
+    for name, document in schemas.documents().items():
+        (tmp_path / name).write_bytes(document)
+    device, key = testing.ThrowawayCA().issue_device("IED-1"), ec.generate_private_key(ec.SECP256R1())
+    readings = Readings((IntervalBlock(QUARTER, 900, (AT,), ("7.125",), ((),)),))
+    secrets = Secrets(bytes(range(32)), bytes(12), ec.generate_private_key(ec.SECP256R1()))
+    clear = {"billing": Clear(readings, [Reader("acme", key.public_key())], secrets)}
+    header = Header("created", "EncryptedReadings", testing.NOW_UTC_MS, "IED-1", "m-1", sequence=1)
+    raw = exchange.seal(encrypted_readings.encode(header, clear), device, testing.NOW_UTC_MS)
+    mail = f'<SealedReadings xmlns="{ns.ENCRYPTED_READINGS}">{base64.b64encode(raw).decode()}</SealedReadings>'.encode()
+    answer = (
+        f'<EncryptedReadingsResponseMessage xmlns="{ns.ENCRYPTED_READINGS}"><Header xmlns="{ns.MESSAGE}"/>'
+        f'<Reply><Result xmlns="{ns.MESSAGE}">OK</Result></Reply></EncryptedReadingsResponseMessage>'
+    )
+    answering = Answering(body=soap(answer))
+    with running(answering.server) as address:
+        assert PartnerService(str(tmp_path / "metering.wsdl"), address).deliver("acme-1", mail) == address
+        with pytest.raises(PartnerRefused):  # one that knows no such message is not called at all
+            PartnerService(str(V3_WSDL), address).deliver("acme-1", mail)
+    ((_, got),) = answering.requests
+    assert got == raw
+    opened = exchange.open_(exchange.read(got), testing.enrolment(device, "IED-1", [])).message
+    assert parts.open_parts(opened, key) == {"billing": readings}
 
 
 # --- bad partners ----------------------------------------------------------------------------------------------------
