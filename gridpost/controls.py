@@ -201,6 +201,16 @@ def place_of(mrid: str) -> tuple[int, int, int] | None:
     return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
 
 
+def name_part(transaction: str, action: str) -> str:
+    """Return the mRID for the controls of one action, where one transaction of an issuer asks for several actions."""
+    return f"{transaction}#{action}"
+
+
+def transaction_of(tracking_id: str, action: str) -> str:
+    """Return the issuer's own name of the transaction that a control's mRID is of; see `name_part`."""
+    return tracking_id.removesuffix(f"#{action}")
+
+
 # An IED tells what became of a control by an EndDeviceEvent with these EndDeviceEventDetails (names -> values).
 OUTCOME_EVENT = "3.15.0.85"
 DETAIL_CONTROL, DETAIL_COUNTER, DETAIL_OUTCOME, DETAIL_REASON = "control", "counter", "outcome", "outcomeReason"

@@ -21,6 +21,7 @@ from gridpost.controls import (
     OUTCOME_EVENT,
     Control,
     State,
+    transaction_of,
 )
 from gridpost.encoding import attribute, octets, text_of
 from gridpost.errors import CannotRepresent, FileInvalid, Item
@@ -337,7 +338,7 @@ def state_changed(meter: str, control: Control, state: State, version: Version, 
         raise CannotRepresent(f"{control.action} moves no switch: CDStateChangedNotification has no word for it")
     code = wanted if state in KNOWN_AFTER else UNKNOWN
     why = "" if state in KNOWN_AFTER else f"{control.action} {state}" + (f": {reason}" if reason else "")
-    transaction = _text("transactionID", control.tracking_id)
+    transaction = _text("transactionID", transaction_of(control.tracking_id, control.action))
     if version is Version.V3:
         content = f"{_text('meterNo', meter)}<stateChange>{code}</stateChange>{transaction}{_text('errorString', why)}"
         return _message(version, "CDStateChangedNotification", content)

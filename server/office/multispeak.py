@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from gridpost import answers, exchange, messages
-from gridpost.controls import Wanted
+from gridpost.controls import Wanted, name_part
 from gridpost.errors import (
     ActionMismatch,
     ControlsRefused,
@@ -220,7 +220,7 @@ class MultiSpeak:
         for meter, action in wish.wanted:
             by_action.setdefault(action, []).append(meter)
         for action, meters in by_action.items():
-            mrid = name if len(by_action) == 1 else f"{name}-{action}"
+            mrid = name if len(by_action) == 1 else name_part(name, action)
             take = self._switch if action else self._ask
             refused += await take(call, meters, _Named(mrid, action, wish.later.expires_s))
         return refused

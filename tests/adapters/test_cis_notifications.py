@@ -13,7 +13,7 @@ from gridpost.adapters.cis.tables import UOM, Version
 from lxml import etree
 
 from gridpost import ns, units
-from gridpost.controls import ACTIONS, Control, State
+from gridpost.controls import ACTIONS, Control, State, name_part
 from gridpost.errors import CannotRepresent, FileInvalid
 from gridpost.model import ChannelKey, EndDeviceEvent, IntervalBlock, Quality, Readings, RegisterReading
 
@@ -211,6 +211,14 @@ def test_a_switch_is_where_it_was_put_only_when_that_was_done(spoken, action, st
         assert bool(found.losses) is bool(why)
     told = why if version is Version.V3 else ""
     assert parse_notification(found.content) == SwitchState("M1", code, "shed-7", told)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_of_a_transaction_of_several_actions_each_answer_bears_the_callers_own_name(version):
+    for action in render.LOAD_ACTION:
+        control = CONTROL._replace(action=action, tracking_id=name_part("tx-1", action))
+        found = render.state_changed("M1", control, State.DONE, version)
+        assert parse_notification(found.content).transaction_id == "tx-1"
 
 
 @pytest.mark.parametrize("action", sorted(set(ACTIONS) - set(render.LOAD_ACTION)))

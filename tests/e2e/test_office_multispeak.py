@@ -111,6 +111,20 @@ def test_a_switch_asked_for_becomes_a_proposal_once(world, short):
     assert (made.state.value, made.steps[0].by) == ("proposed", "cis")
 
 
+def test_a_transaction_of_two_actions_makes_a_proposal_of_each(world):
+    events = [{"meterNo": "M-IED-north", "loadActionCode": code} for code in ("Disconnect", "Connect")]
+    ask = client(world, "v3")
+    _, refused = ask(
+        "InitiateConnectDisconnect", cdEvents={"connectDisconnectEvent": events},
+        transactionID="tx-both", expirationTime=600.0,
+    )  # fmt: skip
+    assert refused is None or not refused.errorObject
+    store = world.store()
+    made = [one.control for action in ("shed", "restore") for one in store.tracked("cis", f"tx-both#{action}")]
+    store.close()
+    assert [one.action for one in made] == ["shed", "restore"]
+
+
 def test_a_meter_is_asked_to_read_now(world):
     ask = client(world, "v3")
     _, refused = ask(
