@@ -24,6 +24,13 @@ VERSION = 1
 REQUESTED, CONFIRMED, REJECTED, ENDED = STATES = ("requested", "confirmed", "rejected", "ended")
 LONGEST_ID = 64  # the ids of its bills are made of it
 _CYCLE_DAYS = range(1, 32)
+# Each place with its lowest character and what a refusal adds; files of tariffs name suppliers in words.
+_NAMES = (
+    ("id", "!", " without a space"),
+    ("usage_point", "!", " without a space"),
+    ("supplier", " ", ""),
+    ("tariff", " ", ""),
+)
 # (flow direction, unit without its prefix) -> what the channel measures (IEC 61968-9 annex C: 1 forward, 19 reverse).
 _MEASURES = {(1, "Wh"): ENERGY, (19, "Wh"): EXPORT, (1, "varh"): REACTIVE}
 
@@ -79,10 +86,10 @@ def check(contract: Contract) -> None:
 
 
 def _wrong(contract: Contract) -> Iterator[tuple[str, str]]:
-    for place in ("id", "usage_point", "supplier", "tariff"):
+    for place, blank, told in _NAMES:
         text = getattr(contract, place)
-        if not 1 <= len(text) <= LONGEST_ID or not all(" " < character <= "~" for character in text):
-            yield place, f"must be 1 to {LONGEST_ID} printable ASCII characters without a space"
+        if not 1 <= len(text) <= LONGEST_ID or not all(blank <= character <= "~" for character in text):
+            yield place, f"must be 1 to {LONGEST_ID} printable ASCII characters{told}"
     if contract.to_utc is not None and contract.to_utc <= contract.from_utc:
         yield "to_utc", f"it ends at {format_utc(contract.to_utc)}, before it begins"
     if contract.cycle_day not in _CYCLE_DAYS:

@@ -33,6 +33,8 @@ def parse(raw: bytes, origin: str = "") -> Any:
         return json.loads(
             text, parse_float=_number, parse_int=_number, parse_constant=Decimal, object_pairs_hook=_object
         )
+    except FileInvalid as error:
+        raise FileInvalid(f"{origin}: {error.reason}") from None
     except json.JSONDecodeError as error:
         raise FileInvalid(f"{origin}: line {error.lineno}: {error.msg}") from None
     except (UnicodeDecodeError, RecursionError) as error:

@@ -125,7 +125,10 @@ def settled(bills: Sequence[Bill]) -> Decimal:
 
 
 def _allowed(basis: Basis, missing: Sequence[tuple[str, int]], estimated: Sequence[tuple[str, int]]) -> None:
-    for mark, what, found in ((PARTIAL, "missing", missing), (ESTIMATE, "estimated", estimated)):
+    for mark, what, found, way in (
+        (PARTIAL, "missing", missing, "--estimate has them estimated, --partial bills without them"),
+        (ESTIMATE, "estimated", estimated, "--estimate lets them count"),
+    ):
         if found and mark not in basis.allow:
             items = [Item(f"interval-{what}", f"{name}: {what}", units.format_utc(end)) for name, end in found[:20]]
-            raise BillRefused(f"{len(found)} intervals are {what}; allow it to bill all the same", items=items)
+            raise BillRefused(f"{len(found)} intervals are {what}; {way}", items=items)

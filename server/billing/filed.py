@@ -61,9 +61,39 @@ def tariff(store: Store, name: str) -> Filed[Tariff]:
     return tariff_versions(store, supplier, own)[-1]
 
 
+def valid_at(versions: Sequence[Filed[Tariff]], moment_utc: int) -> Filed[Tariff] | None:
+    """Return, of a tariff's versions, oldest first, the one that counts at a moment: of those valid the last recorded.
+
+    Args:
+        versions: as `tariff_versions` gives them.
+        moment_utc: UTC seconds.
+    """
+    return next((one for one in reversed(versions) if one.value.in_force(moment_utc)), None)
+
+
+def tariff_at(store: Store, supplier: str, name: str, moment_utc: int) -> Filed[Tariff] | None:
+    """Return the version of a tariff that counts at a moment; None: none does, or there is no such tariff."""
+    return valid_at(_all(store.document_versions(TARIFF, owner=supplier, id=name), _decoded_tariff), moment_utc)
+
+
 def contract_list(store: Store, usage_point: str | None = None) -> list[Filed[Contract]]:
     """Return the contracts in force, or those of a usage point."""
     return _all(store.documents(CONTRACT, subject=usage_point), contracts.decode)
+
+
+def in_force(store: Store, moment_utc: int, usage_point: str | None = None) -> list[Contract]:
+    """Return the contracts in force at a moment, or those of a usage point, in order of supplier and id.
+
+    Energy and distribution stand side by side (F65).
+
+    Args:
+        store: the log.
+        moment_utc: UTC seconds; a contract holds from its first moment on, and no longer at the one it ends with.
+        usage_point: mRID; None: of all.
+    """
+    found = (one.value for one in contract_list(store, usage_point))
+    held = (one for one in found if one.is_billed and one.covers(moment_utc, moment_utc + 1))
+    return sorted(held, key=lambda one: (one.supplier, one.id))
 
 
 def contract(store: Store, name: str, at: DataVersion | None = None) -> Filed[Contract]:

@@ -14,7 +14,7 @@ from gridpost import contract as contracts
 from gridpost import tariff_messages
 from gridpost.contract import ENDED, Contract
 from gridpost.documents import CONTRACT, Document
-from gridpost.errors import AlreadyExists, ConfigInvalid, NotFound
+from gridpost.errors import AlreadyExists, ConfigInvalid, Item, NotFound
 from gridpost.model import Channel
 from gridpost.ports import Store
 from gridpost.supply_messages import tariff_document
@@ -59,11 +59,13 @@ def add_contract(bench: Bench, args: Mapping[str, Any], person: str, task_id: st
 
     Raises:
         NotFound: no such tariff, zone or usage point.
-        ConfigInvalid: it could not be billed so, or the tariff's zone is another.
+        ConfigInvalid: it could not be billed so, its usage point never had a channel it names, or the tariff's zone is
+            another.
         AlreadyExists: another supplier has a contract of that id; its bills would have the same names.
     """
     one = with_channels(contracts.decode(args["contract"]), bench.store)
     contracts.check(one)
+    _channels_there(one, bench.store)
     bench.zone_of(one.zone)
     versions = filed.tariff_versions(bench.store, one.supplier, one.tariff)
     if versions[-1].value.zone != one.zone:
@@ -114,6 +116,17 @@ def with_channels(one: Contract, store: Store) -> Contract:
         raise NotFound(f"no channel is enrolled at usage point {one.usage_point}")
     then = [channel for channel in channels if channel.holds_at(one.from_utc + 1)] or _first(channels)
     return one if one.channels else replace(one, channels=contracts.metered_by(then))
+
+
+def _channels_there(one: Contract, store: Store) -> None:
+    """Refuse a name that no channel of the usage point has or had."""
+    known = {name for channel in store.channels(usage_point=one.usage_point) for name in contracts.names_of(channel)}
+    if strange := [metered.channel for metered in one.channels if metered.channel not in known]:
+        told = ", ".join(sorted(known))
+        items = [Item("bad-contract", f"usage point {one.usage_point} has no such channel", name) for name in strange]
+        raise ConfigInvalid(
+            f"{strange[0]}: usage point {one.usage_point} has no such channel, only {told}", items=items
+        )
 
 
 def _first(channels: Sequence[Channel]) -> list[Channel]:

@@ -145,7 +145,7 @@ def _in_force(versions: Sequence[Filed[Tariff]], period: Period) -> Iterator[_St
 
 
 def _valid(versions: Sequence[Filed[Tariff]], moment_utc: int) -> Filed[Tariff]:
-    version = next((one for one in reversed(versions) if one.value.in_force(moment_utc)), None)
+    version = filed.valid_at(versions, moment_utc)
     if version is None:
         raise BillRefused(f"tariff {versions[0].value.id} is not in force at {format_utc(moment_utc)}")
     return version

@@ -11,14 +11,15 @@ from dataclasses import replace
 from typing import Any
 
 from gridpost import bill_document
-from gridpost.applications.bills import Basis
+from gridpost.applications.bills import ESTIMATE, Basis
 from gridpost.bill_document import BILL, REPLACEMENT, REVERSAL, BillDocument, standing
 from gridpost.bill_work import work_out
 from gridpost.canonical_json import decimal_text
 from gridpost.documents import BILL as BILL_KIND
 from gridpost.documents import OURS, Document
-from gridpost.errors import AlreadyExists, ConfigInvalid
+from gridpost.errors import AlreadyExists, BillRefused, ConfigInvalid
 from gridpost.model import Position, Receipt
+from gridpost.ports import ZoneOf
 
 from .. import own, zones
 from ..own import Bench
@@ -47,14 +48,37 @@ def make(bench: Bench, args: Mapping[str, Any], person: str, task_id: str) -> Ou
     done = own.known(bench, task_id)
     if done is not None:
         return _made(bench, [done])
-    at = bench.store.version()
-    contract = filed.contract(bench.store, args["contract"], at)
+    return _made(bench, [_record(bench, task_id, person, _worked_out(bench.store, bench.zone_of, args))])
+
+
+def lacking(store: SqlStore, zone_of: ZoneOf, args: Mapping[str, Any]) -> bool:
+    """Tell whether a bill would be refused for intervals that are missing, and for nothing else; looks only.
+
+    Args:
+        store: the log.
+        zone_of: zones by name.
+        args: those of `make`; ``allow`` does not count.
+
+    Raises:
+        AlreadyExists, NotFound, BillRefused: as `make`, for anything but intervals.
+    """
+    try:
+        _worked_out(store, zone_of, {**args, "allow": [ESTIMATE]})
+    except BillRefused as refused:
+        if any(item.code == "interval-missing" for item in refused.items):
+            return True
+        raise
+    return False
+
+
+def _worked_out(store: SqlStore, zone_of: ZoneOf, args: Mapping[str, Any]) -> BillDocument:
+    at = store.version()
+    contract = filed.contract(store, args["contract"], at)
     asked = Asked(contract, args["from_utc"], args["to_utc"], at)
-    _not_billed(bench.store, asked, args["id"])
-    gathered = gather(bench.store, bench.zone_of, asked)
+    _not_billed(store, asked, args["id"])
+    gathered = gather(store, zone_of, asked)
     basis = Basis(args["id"], contract.value.id, at, zones.rules(), frozenset(args["allow"]))
-    document = work_out(BILL, basis, gathered.grounds, gathered.found)
-    return _made(bench, [_record(bench, task_id, person, document)])
+    return work_out(BILL, basis, gathered.grounds, gathered.found)
 
 
 def correct(bench: Bench, args: Mapping[str, Any], person: str, task_id: str) -> Outcome:
@@ -62,7 +86,7 @@ def correct(bench: Bench, args: Mapping[str, Any], person: str, task_id: str) ->
 
     Args:
         bench: see own.py.
-        args: ``bill``: its id; ``allow``: marks to let through besides those it was made under.
+        args: ``bill``: its id; ``allow``: marks to let through besides those it was made or corrected under.
         person: who asks.
         task_id: of the task.
 
@@ -126,7 +150,7 @@ def _replacement(
 
 def _basis(before: Sequence[Filed[BillDocument]], args: Mapping[str, Any], suffix: str) -> Basis:
     first = before[0].value.bill.basis
-    allow = first.allow | frozenset(args["allow"])
+    allow = frozenset(args["allow"]).union(*(one.value.bill.basis.allow for one in before))
     return Basis(f"{first.id}.{suffix}", first.contract, first.at, zones.rules(), allow)
 
 

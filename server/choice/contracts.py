@@ -146,9 +146,8 @@ def usage_of(store: SqlStore, place: Place, asked: Asked, at: DataVersion | None
 
 
 def all_in_force(store: SqlStore, moment_utc: int, usage_point: str | None = None) -> list[Contract]:
-    """Return the contracts in force at a moment, or those of a usage point, in order of supplier and id."""
-    found = (one.value for one in filed.contract_list(store, usage_point))
-    return sorted((one for one in found if _in_force(one, moment_utc)), key=lambda one: (one.supplier, one.id))
+    """Return the contracts in force in the interval that ends at a moment, in order of supplier and id."""
+    return filed.in_force(store, moment_utc - 1, usage_point)
 
 
 def tariff_of(store: SqlStore, supplier: str, tariff_id: str, moment_utc: int) -> Tariff:
@@ -157,26 +156,17 @@ def tariff_of(store: SqlStore, supplier: str, tariff_id: str, moment_utc: int) -
     Raises:
         NotFound: none is.
     """
-    found = _version(store, (supplier, tariff_id), moment_utc)
+    found = filed.tariff_at(store, supplier, tariff_id, moment_utc)
     if found is None:
         raise NotFound(f"there is no tariff {supplier}/{tariff_id} in force at this moment")
-    return found
+    return found.value
 
 
 def offers(store: SqlStore, moment_utc: int) -> list[Tariff]:
     """Return every tariff on file that is in force at a moment, in order of supplier and id."""
     names = sorted((one.value.supplier, one.value.id) for one in filed.tariffs(store))
-    found = (_version(store, name, moment_utc) for name in names)
-    return [one for one in found if one is not None]
-
-
-def _version(store: SqlStore, name: tuple[str, str], moment_utc: int) -> Tariff | None:
-    versions = reversed(filed.tariff_versions(store, *name))
-    return next((one.value for one in versions if one.value.in_force(moment_utc)), None)
-
-
-def _in_force(one: Contract, moment_utc: int) -> bool:
-    return one.is_billed and one.covers(moment_utc - 1, moment_utc)
+    found = (filed.tariff_at(store, *name, moment_utc) for name in names)
+    return [one.value for one in found if one is not None]
 
 
 def _energy(readings: CurrentReadings, pulses: Pulses | None) -> CurrentReadings:

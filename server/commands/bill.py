@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from gridpost import contract as contracts
 from gridpost.applications.bills import ESTIMATE, PARTIAL
-from gridpost.applications.calendar import cycle
+from gridpost.applications.calendar import Period, cycle, local_day
 from gridpost.bill_document import encode, standing
 from gridpost.canonical_json import decimal_text
 from gridpost.contract import Contract
@@ -21,14 +22,20 @@ from gridpost.errors import Internal
 
 from .. import config as configuration
 from .. import tasks
-from ..billing import filed, showing
+from ..billing import filed, making, showing
 from ..billing.making import again as worked_out_again
+from ..config import Config
+from ..quality.handlers import days_args
+from ..quality.looking import Days
 from ..zones import zone_of
 from .output import config_option, done, json_option, opened
 from .valueside import DAY, begin_of, end_of, local, person_option
 
 _bill = click.argument("bill", metavar="BILL")
-_estimate = click.option("--estimate", is_flag=True, help="Let estimates count; the bill is marked.")
+_estimate = click.option(
+    "--estimate", is_flag=True,
+    help="Let estimates count; `make` has what is missing estimated first. The bill is marked.",
+)  # fmt: skip
 _partial = click.option("--partial", is_flag=True, help="Let intervals be missing; the bill is marked.")
 
 
@@ -60,6 +67,8 @@ def make(
         name = filed.bill_name(store, one, period)
     times = {"from_utc": from_utc, "to_utc": to_utc}
     given = {"id": name, "contract": f"{one.supplier}/{one.id}", "allow": _allowed(estimate, partial)} | times
+    if estimate:
+        _estimate_missing(config, one, given, person)
     outcome = tasks.ask(config, "bill", given, person)
     marks = "".join(f", {mark}" for mark in outcome["marks"])
     done(as_json, outcome, f"{outcome['bill']}: {outcome['total']} {outcome['currency']}{marks}")
@@ -148,6 +157,23 @@ def _period(
     whole = cycle(month.year, month.month, zone_of(one.zone), one.cycle_day)
     ends_utc = whole.to_utc if one.to_utc is None else min(whole.to_utc, one.to_utc)
     return f"{month:%Y-%m}", max(whole.from_utc, one.from_utc), ends_utc
+
+
+def _estimate_missing(config: Config, one: Contract, given: dict[str, Any], person: str) -> None:
+    """Have what a bill lacks estimated, as `gridpost estimate` does; a bill that is refused before leaves no estimate.
+
+    Raises:
+        GridpostError: as for the bill, or for the estimates; what cannot be estimated stays missing.
+    """
+    zone = zone_of(one.zone)
+    period = Period(given["from_utc"], given["to_utc"], zone)
+    with opened(config) as store:
+        if not making.lacking(store, zone_of, given):
+            return
+        channels = contracts.resolved(one, store.channels(usage_point=one.usage_point), period)
+    first, last = (local_day(moment, zone) for moment in (period.from_utc, period.to_utc - 1))
+    for meter in sorted({channel.key.meter for _, channel in channels}):
+        tasks.ask(config, "estimate", days_args(Days(meter, first, last)) | {"again": False}, person)
 
 
 def _allowed(estimate: bool, partial: bool) -> list[str]:

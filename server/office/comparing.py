@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from gridpost import tariff_messages
 from gridpost.applications.calendar import cycles
 from gridpost.applications.comparison import Bid, Usage, compare
 from gridpost.comparison_messages import encode_comparison_reply
@@ -25,9 +24,9 @@ from gridpost.requests import Query
 from gridpost.supply import Compared, GetTariffComparison, Offer
 from gridpost.tariff import Tariff
 
+from ..billing import filed
 from ..store import SqlStore
 from .call import Call
-from .contracts import in_force
 from .readings import read_version, version_text
 from .rights import BILLING, Rights, kind
 
@@ -58,9 +57,10 @@ class ComparisonDesk:
             raise QueryRefused(f"at most {LONGEST_S // 86_400} days and {MOST_BIDS} bids are compared")
         at = read_version(asked.at, self.store.version())
         usage = self._usage(call.partner, asked, at)
-        present = self._bid(call.partner, asked.present or self._contracted(call.partner, asked))
+        present = self._bid(call.partner, asked.present or self._contracted(call.partner, asked), asked.to_utc)
         offers = self._offers(call.partner, asked, present)
-        bids = [self._bid(call.partner, one) for one in asked.bids] or list(islice(offers, MOST_BIDS + 1))
+        named = [self._bid(call.partner, one, asked.to_utc) for one in asked.bids]
+        bids = named or list(islice(offers, MOST_BIDS + 1))
         if len(bids) > MOST_BIDS:
             raise QueryRefused(f"more than {MOST_BIDS} tariffs are on offer: name some with the Option bid")
         found = compare(present, bids, usage, asked.switching_cost)
@@ -72,7 +72,7 @@ class ComparisonDesk:
         if not channels:
             raise BillRefused(f"{asked.usage_point} has no channel of energy in the period")
         zone = self.zone_of(asked.zone or channels[0].zone)
-        contracted = in_force(self.store, asked.usage_point, asked.to_utc - 1)
+        contracted = filed.in_force(self.store, asked.to_utc - 1, asked.usage_point)
         metered = contracted[0].channels if contracted else metered_by(channels)
         readings = {
             one.channel: self.store.readings(_named(one.channel, channels).id, asked.from_utc, asked.to_utc, at)
@@ -92,21 +92,21 @@ class ComparisonDesk:
 
     def _contracted(self, partner: Partner, asked: Compared) -> Offer:
         """The tariffs of the contracts in force when the period ends."""
-        held = in_force(self.store, asked.usage_point, asked.to_utc - 1)
+        held = filed.in_force(self.store, asked.to_utc - 1, asked.usage_point)
         seen = [(one.supplier, one.tariff) for one in held if self.rights.sees_offers(partner, one.supplier)]
         if not seen or len(seen) < len(held):
             raise QueryRefused("no contract in force there that you may see whole: state the Option present")
         return Offer(tuple(seen))
 
-    def _bid(self, partner: Partner, offer: Offer) -> Bid:
-        return Bid(offer.name, tuple(self._tariff(partner, *pair) for pair in offer.tariffs))
+    def _bid(self, partner: Partner, offer: Offer, to_utc: int) -> Bid:
+        return Bid(offer.name, tuple(self._tariff(partner, *pair, to_utc) for pair in offer.tariffs))
 
-    def _tariff(self, partner: Partner, supplier: str, name: str) -> Tariff:
-        """The newest version of a tariff."""
-        found = self.store.documents(TARIFF, owner=supplier, id=name)
-        if not found or not self.rights.sees_offers(partner, supplier):
+    def _tariff(self, partner: Partner, supplier: str, name: str, to_utc: int) -> Tariff:
+        """The version in force when the period ends; the newest one of a tariff that is not in force then."""
+        if not self.rights.sees_offers(partner, supplier) or not self.store.documents(TARIFF, owner=supplier, id=name):
             raise NotGranted(f"no grant for {supplier[:64]}/{name[:64]}")
-        return tariff_messages.decode(found[0].document.content)
+        versions = filed.tariff_versions(self.store, supplier, name)
+        return (filed.valid_at(versions, to_utc - 1) or versions[-1]).value
 
     def _offers(self, partner: Partner, asked: Compared, present: Bid) -> Iterator[Bid]:
         """Every tariff in force that the partner may see, each in the place of the present one of its kind."""
@@ -114,9 +114,10 @@ class ComparisonDesk:
         for one in self.store.documents(TARIFF):
             if not self.rights.sees_offers(partner, one.document.owner):
                 continue
-            tariff = tariff_messages.decode(one.document.content)
-            if tariff.currency != currency or not tariff.in_force(asked.to_utc - 1):
+            found = filed.tariff_at(self.store, one.document.owner, one.document.id, asked.to_utc - 1)
+            if found is None or found.value.currency != currency:
                 continue
+            tariff = found.value
             beside = tuple(own for own in present.tariffs if {own.kind, tariff.kind} == {"energy", "distribution"})
             tariffs = (tariff, *beside)
             if set(tariffs) != set(present.tariffs):

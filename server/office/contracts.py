@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from gridpost import contract as contracts
-from gridpost import tariff_messages
 from gridpost.contract import CONFIRMED, ENDED, REJECTED, REQUESTED, Contract, metered_by
 from gridpost.controls import Role
-from gridpost.documents import CONTRACT, TARIFF
+from gridpost.documents import CONTRACT
 from gridpost.errors import AlreadyExists, ConfigInvalid, ContractRefused, NotGranted
 from gridpost.model import Channel, Rows
 from gridpost.office_messages import encode_ok_reply, reply_to
@@ -27,6 +26,7 @@ from gridpost.supply_messages import encode_contracts_reply
 from gridpost.tariff import Tariff
 
 from .. import own
+from ..billing import filed
 from ..billing.filing import contract_document
 from ..controls.contract_mails import told
 from ..own import Bench
@@ -125,12 +125,10 @@ class ContractDesk:
 
     def _tariff(self, supplier: str, name: str, at_utc: int) -> Tariff:
         """The supplier's tariff, in force at the effective date."""
-        versions = self.bench.store.document_versions(TARIFF, owner=supplier, id=name)
-        decoded = [tariff_messages.decode(one.document.content) for one in reversed(versions)]
-        found = next((one for one in decoded if one.in_force(at_utc)), None)
+        found = filed.tariff_at(self.bench.store, supplier, name, at_utc)
         if found is None:
             raise ContractRefused(f"there is no tariff {name[:64]} of {supplier} in force at the effective date")
-        return found
+        return found.value
 
     def _channels(self, asked: Supply) -> list[Channel]:
         """What the usage point has at the effective date; where that lies ahead, what it has now."""
@@ -201,11 +199,6 @@ def held(store: SqlStore, usage_point: str) -> list[Contract]:
     """Return the contracts of a usage point that are, were or will be in force, as they are now."""
     found = map(_contract, store.documents(CONTRACT, subject=usage_point))
     return [one for one in found if one.is_billed]
-
-
-def in_force(store: SqlStore, usage_point: str, at_utc: int) -> list[Contract]:
-    """Return the contracts of a usage point in force at a moment, energy and distribution side by side (F65)."""
-    return [one for one in held(store, usage_point) if one.covers(at_utc, at_utc + 1)]
 
 
 def _checked(one: Contract) -> Contract:

@@ -39,6 +39,13 @@ any_contract = st.builds(
 )  # fmt: skip
 
 
+def test_a_supplier_may_be_named_in_words_as_files_of_tariffs_name_them():
+    contracts.check(replace(PLAIN, supplier="Harbour Gas & Electric Co", tariff="Rate A-1 TOU"))
+    for wrong in ({"supplier": "Stadtwerke K\u00f6ln"}, {"supplier": ""}, {"id": "C 1"}, {"usage_point": "UP 1"}):
+        with pytest.raises(ConfigInvalid, match=f"{next(iter(wrong))}: must be 1 to 64 printable ASCII"):
+            contracts.check(replace(PLAIN, **wrong))
+
+
 @given(any_contract)
 def test_every_contract_comes_back_as_it_was(one):
     assert contracts.decode(contracts.encode(one)) == one

@@ -254,6 +254,18 @@ def test_a_comparison_is_exact_and_names_what_it_rests_on(world):
     assert "net/dollars" not in costs
 
 
+def test_a_version_that_begins_later_does_not_hide_the_one_in_force(world):
+    later = flat_tariff("soon", "new", "0.50", valid_from_utc=now_utc_ms() // 1000 + DAY)
+    assert offer(world, "new", flat_tariff("soon", "new", "0.08")).code == "ok"
+    assert offer(world, "new", later, ChangeTariff).code == "ok"
+    last = now_utc_ms() // 900_000 * 900
+    for bids in ((Offer((("new", "soon"),)),), ()):
+        compared = Compared(POINT, last - 90 * 900, last - 10 * 900, bids, Offer((("old", "flat"),)))
+        told = world.call(GetTariffComparison(world.header("net", "get", "TariffComparison"), compared))
+        costs = dict(zip(told.texts("bid"), told.texts("low"), strict=True))
+        assert costs["new/soon"] == "32.00", told.raw  # 400 kWh at 0.08
+
+
 def test_who_may_not_read_may_not_compare(world):
     compared = Compared("UP-M-IED-north", 1, 2, (Offer((("new", "flat"),)),), Offer((("new", "flat"),)))
     told = world.call(GetTariffComparison(world.header("new", "get", "TariffComparison"), compared))

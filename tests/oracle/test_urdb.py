@@ -150,13 +150,14 @@ def test_what_is_not_understood_is_named_and_refused(changes, place):
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
-        (b'{"label": "a", "label": "b"}', "comes twice"), (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b'{"label": "a", "label": "b"}', "rate.json: the key .* comes twice"), (b"\xef\xbb\xbf{}", "byte order mark"),
         (json.dumps(RATE).encode()[:200], "line 1"), (b"", "line 1"),
         (b"\xff\xfe", "UTF-8"), (b"[]", "0 rates"), (b"[7]", "an object"),
         (json.dumps(RATE).replace("0.06387", "NaN").encode(), "rate.json/energyratestructure/.* 0/tier 0/rate: NaN"),
         (json.dumps(RATE).replace("0.035187", "-Infinity").encode(), "period 0/tier 0/adj: -Infinity is no number"),
         (json.dumps(RATE | {"sector": float("nan")}).encode(), "NaN is no number"),
-        (json.dumps(RATE).replace("0.06387", "1e999").encode(), "too long a number"), (b"[" * 100_000, "UTF-8"),
+        (json.dumps(RATE).replace("0.06387", "1e999").encode(), "rate.json: 1e999 is too long"),
+        (b"[" * 100_000, "UTF-8"),
         (b"100,NEM12,200506081149,UNITEDDP,NEMMCO", "line 1"),
     ],
 )  # fmt: skip

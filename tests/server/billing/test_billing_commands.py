@@ -100,6 +100,13 @@ def test_from_readings_to_a_bill_and_its_correction(make_bus, here, rate):
     assert "2026-10-01T00:15:00Z" in refused.stderr
     part = run.json("bill", "make", "C1", "--from", "2026-10-01", "--to", "2026-10-02", "--partial")
     assert (part["bill"], part["marks"]) == ("C1-2026-10-01_2026-10-02", ["partial"])
+    # 12 hours at 0.20 and 12 at 0.10, 1 kWh each, as on the Saturdays and Sundays before; 5.00 x 1/31 is 0.16.
+    guessed = ("bill", "make", "C1", "--from", "2026-10-03", "--to", "2026-10-03", "--estimate")
+    made = run.json(*guessed)
+    assert (made["total"], made["marks"]) == ("3.76", ["estimated"])
+    entries = run.json("status")["entries"]
+    assert run(*guessed).returncode == 1
+    assert run.json("status")["entries"] == entries, "a bill that is refused leaves no estimate"
     assert device.serial == "IED-1"
 
 
@@ -123,6 +130,8 @@ def test_tariffs_and_contracts_are_told_and_taken_out(make_bus, here, rate, tmp_
     assert (refused.returncode, "energyweekdayschedule" in refused.stderr) == (1, True), refused.stderr
     add = ["contract", "add", "C1", "--usage-point", "UP-M1", "--tariff", "S1/R1", "--from", "2026-01-01"]
     assert run(*add, "--cycle-day", "17", "--channel", "E1=energy", "--customer", "Ann").returncode == 0
+    strange = run(*add, "--channel", "E9")
+    assert (strange.returncode, "E9: usage point UP-M1 has no such channel, only " in strange.stderr) == (1, True)
     (listed,) = run.json("contract", "list", "--usage-point", "UP-M1")["contracts"]
     assert (listed["contract"], listed["cycle_day"], listed["from"], listed["to"]) == ("S1/C1", 17, "2026-01-01", None)
     assert run("contract", "end", "C1", "--to", "2026-06-30", "--reason", "moved").returncode == 0

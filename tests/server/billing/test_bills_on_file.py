@@ -100,6 +100,17 @@ def test_late_data_reverse_what_was_wrong_and_nothing_else(ready):
     assert len(filed.family(ready.store, "C1-2026-03.r1")) == 5
 
 
+def test_a_correction_that_let_estimates_count_lets_the_next_one_count_them(ready):
+    ready.bill()
+    ready.send(MARCH + HOUR, ["2.5"], EDITED)
+    ready.correct(allow=["estimated"])
+    assert filed.bill(ready.store, "C1-2026-03.2").value.bill.basis.allow == {"estimated"}
+    assert ready.correct()["changed"] is False
+    ready.send(MARCH + 2 * HOUR, ["2.5"], EDITED)
+    ready.correct()
+    assert filed.bill(ready.store, "C1-2026-03.3").value.bill.basis.allow == {"estimated"}
+
+
 def test_a_bill_without_news_says_so_and_leaves_nothing(ready):
     ready.bill()
     before = ready.store.version()
