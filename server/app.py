@@ -244,7 +244,7 @@ class Bus:
         """Serve the metrics, if there is an address, on one of this process's own; return what to tell of it."""
         if not address:
             return {}
-        readers = [*([self._reader[0].name] if self._reader else []), FOLLOWER]
+        readers = [*([self._reader[0].name] if self._reader else []), FOLLOWER, *self._value.readers()]
         metrics = Metrics(Sources(
             self._parts.audit, self._parts.store, lambda: self._reception.received, self._connections,
             self._is_healthy, self._answered_us, self._owns_end, readers,

@@ -14,9 +14,8 @@ from gridpost.errors import NotFound
 
 from . import tasks
 from .audit import Audit
-from .choice import running
+from .choice import running, scheduled, watching
 from .choice.policies import load
-from .choice.watching import Watcher
 from .own import Bench
 from .quality import gaps
 
@@ -47,7 +46,7 @@ class ValueSide:
         self._bench, self._aside, self._audit = bench, aside, audit
         choice = bench.config.choice
         watches = load(bench.config.path(choice.policies)) if choice.policies else ()
-        self._watcher = Watcher(bench, watches) if watches else None
+        self._watcher = watching.Watcher(bench, watches) if watches else None
         self._reports = running.reports_of(bench)
         self._gaps = gaps.Watcher(bench)
         self._polls = _polls(bench, reactor) if bench.config.tariffs.poll else None
@@ -72,6 +71,11 @@ class ValueSide:
             yield Look("reports", running.REPORTS_S, report)
         if self._polls:
             yield Look("tariffs", POLLS_S, partial(self._polls.carry, self._aside, self._audit))
+
+    def readers(self) -> list[str]:
+        """Return the names of the readers that run here."""
+        chosen = [(scheduled.NAME, self._reports), (watching.NAME, self._watcher)]
+        return [gaps.NAME, *(name for name, reader in chosen if reader)]
 
     def stop(self) -> None:
         """Follow no further than the present step."""

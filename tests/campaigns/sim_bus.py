@@ -117,7 +117,7 @@ class Life:
     def __init__(self, bus: Bus) -> None:
         self.bus, self.world = bus, bus.world
         self.is_up = False
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order they began: a set would have its own each run
         self.store: SqlStore | None = None
 
     def start(self) -> None:
@@ -139,9 +139,9 @@ class Life:
     async def receive(self, raw: bytes, peer: str) -> Reply | None:
         """Take one message; None when the process died meanwhile, so that the peer sees the connection break."""
         task = asyncio.ensure_future(self.reception.receive(raw, Arrival(check.HTTP, peer)))
-        self.tasks.add(task)
+        self.tasks[task] = None
         await asyncio.wait({task})
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         if not self.is_up or task.cancelled():
             return None
         problem = task.exception()

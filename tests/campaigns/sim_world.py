@@ -269,8 +269,8 @@ def history(seed: int, setting: Setting) -> Found:
 
 
 def _end(loop: VirtualLoop) -> None:
-    """Let go of what still waits."""
-    left = asyncio.all_tasks(loop)
+    """Let go of what still waits, oldest first: a set would have its own order in each run."""
+    left = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
     for task in left:
         task.cancel()
     if left:
