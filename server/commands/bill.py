@@ -29,7 +29,8 @@ from ..quality.handlers import days_args
 from ..quality.looking import Days
 from ..zones import zone_of
 from .output import config_option, done, json_option, opened
-from .valueside import DAY, begin_of, end_of, local, person_option
+from .person import person_option
+from .valueside import DAY, begin_of, end_of, local
 
 _bill = click.argument("bill", metavar="BILL")
 _estimate = click.option(

@@ -23,7 +23,8 @@ from .. import tasks
 from ..billing import filed
 from ..billing.filed import Filed
 from .output import config_option, done, json_option, opened
-from .valueside import DAY, begin_of, end_of, local, person_option
+from .person import person_option
+from .valueside import DAY, begin_of, end_of, local
 
 _name = click.argument("name", metavar="CONTRACT")
 

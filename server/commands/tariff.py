@@ -24,7 +24,8 @@ from ..tariff_files import Unsaid, read_file
 from ..zones import zone_of
 from .files import write_whole
 from .output import config_option, done, json_option, opened, say_losses
-from .valueside import DAY, local, person_option
+from .person import person_option
+from .valueside import DAY, local
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)

@@ -1,31 +1,17 @@
-"""What the commands of tariffs, contracts and bills share: who asks, and times as people write them."""
+"""What the commands of tariffs, contracts and bills share: times as people write them."""
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Any, TypeVar
 
 import click
 
 from gridpost.applications.calendar import midnight
 from gridpost.units import format_utc
 
-from ..controls.persons import check_person
 from ..zones import zone_of
-from .output import typed
 
-F = TypeVar("F", bound=Callable[..., Any])
 DAY = click.DateTime(formats=["%Y-%m-%d"])
-
-
-def person_option(function: F) -> F:
-    """Add --person: who answers for what becomes an entry of the log."""
-    return click.option(
-        "--person", default=getpass.getuser, show_default="who is logged in", callback=typed(check_person),
-        help="Who does it; it stands in the log for ever.",
-    )(function)  # fmt: skip
 
 
 def begin_of(day: datetime, zone: str) -> int:
