@@ -193,7 +193,7 @@ class Bus:
         self._every(QUOTES_S, lambda: self._reading("quoted-receipts", self._hold_quotes_against_the_log))
         follow = partial(self._controls.follow, self._aside.run, self._parts.audit, self._reception.alarms)
         self._every(LOOK_S, self._controls.desk.look)
-        self._every(FOLLOW_S, lambda: self._reading("controls", follow))
+        self._every(FOLLOW_S, lambda: self._reading(FOLLOWER, follow))
         for look in self._value.looks():
             self._every(look.every_s, partial(self._reading, look.name, look.once))
         push = partial(self._pushes.carry, self._aside.run, self._parts.audit)

@@ -65,10 +65,10 @@ class ValueSide:
         yield Look(gaps.NAME, gaps.LOOK_S, partial(gaps.follow, self._gaps, self._aside, self._audit))
         if self._watcher:
             follow = partial(running.follow, self._watcher, self._aside, self._audit, self._bench.clock)
-            yield Look("watch", running.LOOK_S, follow)
+            yield Look(watching.NAME, running.LOOK_S, follow)
         if self._reports:
             report = partial(self._reports.carry, self._aside, self._audit, self._bench.clock)
-            yield Look("reports", running.REPORTS_S, report)
+            yield Look(scheduled.NAME, running.REPORTS_S, report)
         if self._polls:
             yield Look("tariffs", POLLS_S, partial(self._polls.carry, self._aside, self._audit))
 

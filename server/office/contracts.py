@@ -132,8 +132,8 @@ class ContractDesk:
 
     def _channels(self, asked: Supply) -> list[Channel]:
         """What the usage point has at the effective date; where that lies ahead, what it has now."""
-        there = [one for one in self.bench.store.channels() if one.key.usage_point == asked.usage_point]
-        return [one for one in there if one.holds_at(asked.from_utc + 1)] or there
+        there = self.bench.store.channels(usage_point=asked.usage_point)
+        return [one for one in there if one.holds_at(asked.from_utc + 1)] or list(there)
 
     # --- deciding ---
 
