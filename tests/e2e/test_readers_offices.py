@@ -17,7 +17,8 @@ from gridpost.partners import Grant
 from gridpost.requests import PeekMailbox
 
 VOLTS = "0.2.2.12.0.1.54.0.0.0.0.0.0.0.128.0.29.0"
-READINGS = "channel,interval_end_utc,value,quality\nE1,{0},7.125,\nV1,{0},231.5,\n"
+# Five digits before the point: no time of day in an envelope can look like them.
+READINGS = "channel,interval_end_utc,value,quality\nE1,{0},61507.125,\nV1,{0},231.5,\n"
 KEYS = {"utility": ec.generate_private_key(ec.SECP256R1()), "customer": rsa.generate_private_key(65537, 2048)}
 KINDS = {"utility": "power-quality", "customer": "billing"}
 AT = "2026-01-10T00:15:00Z"
@@ -75,9 +76,9 @@ def test_each_office_fetches_what_was_sealed_reads_its_part_and_verifies_the_who
         time.sleep(0.1)
     (raw,) = fetched["utility"]
     assert fetched["customer"] == [raw]
-    assert b"7.125" not in raw
+    assert b"61507.125" not in raw
     (tmp_path / "mail.xml").write_bytes(raw)
-    for name, mine, other in (("utility", "231.5", "7.125"), ("customer", "7.125", "231.5")):
+    for name, mine, other in (("utility", "231.5", "61507.125"), ("customer", "61507.125", "231.5")):
         opening = ("--key", device / f"{name}.key", "--trust", world.bus.folder / "ca.pem")
         done = run("decrypt", tmp_path / "mail.xml", *opening, "--out", tmp_path / name, "--json")
         assert done.returncode == 0, done.stderr

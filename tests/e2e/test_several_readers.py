@@ -13,6 +13,7 @@ from live_bus import HEADER, QUARTER_KWH, run
 from gridpost import exchange
 
 VOLTS = "0.2.2.12.0.1.54.0.0.0.0.0.0.0.128.0.29.0"
+# The readings have more digits before the point than any time of day in an envelope.
 ROWS = "2026-01-10T00:15:00Z,{},1.4.9\nV1,2026-01-10T00:15:00Z,{},\n"
 
 
@@ -36,7 +37,7 @@ def test_a_utility_reads_power_quality_and_a_customer_billing_of_one_message_and
     customer, customer_public = _keys(tmp_path, "customer", rsa.generate_private_key(65537, 2048))
     stranger, _ = _keys(tmp_path, "stranger", ec.generate_private_key(ec.SECP256R1()))
     (tmp_path / "readings.csv").write_text(
-        "channel,interval_end_utc,value,quality\nE1," + ROWS.format("7.125", "231.5")
+        "channel,interval_end_utc,value,quality\nE1," + ROWS.format("61507.125", "231.5")
     )
     message, ca = tmp_path / "message.xml", shared_bus.folder / "ca.pem"
     command = ("seal", "--config", device / "ied.toml", "--out", message, tmp_path / "readings.csv")
@@ -44,7 +45,7 @@ def test_a_utility_reads_power_quality_and_a_customer_billing_of_one_message_and
     sealed = run(*command, *readers, program="gridpost-ied")
     assert sealed.returncode == 0, sealed.stderr
     raw = message.read_bytes()
-    assert b"7.125" not in raw
+    assert b"61507.125" not in raw
     assert b"231.5" not in raw
 
     status, answer = shared_bus.wire.post(raw)
@@ -63,8 +64,8 @@ def test_a_utility_reads_power_quality_and_a_customer_billing_of_one_message_and
         opened[name] = (json.loads(done.stdout)["parts"], out.read_text())
     assert opened["utility"][0] == [{"kind": "billing", "readings": None}, {"kind": "power-quality", "readings": 1}]
     assert opened["customer"][0] == [{"kind": "billing", "readings": 1}, {"kind": "power-quality", "readings": None}]
-    assert ("231.5" in opened["utility"][1], "7.125" in opened["utility"][1]) == (True, False)
-    assert ("231.5" in opened["customer"][1], "7.125,1.4.9" in opened["customer"][1]) == (False, True)
+    assert ("231.5" in opened["utility"][1], "61507.125" in opened["utility"][1]) == (True, False)
+    assert ("231.5" in opened["customer"][1], "61507.125,1.4.9" in opened["customer"][1]) == (False, True)
 
     nothing = run("decrypt", kept, "--key", stranger, "--trust", ca, "--json")
     assert (nothing.returncode, json.loads(nothing.stdout)["error"]["code"]) == (1, "not-decryptable")
