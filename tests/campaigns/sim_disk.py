@@ -154,6 +154,9 @@ class Connection(sqlite3.Connection):
     def close(self) -> None:
         if self.disk is not None:
             self.disk.closed(self)
+            # SQLAlchemy closes what a Crash came out of, in the midst of a transaction. SQLite would keep that, and its
+            # lock, for as long as a traceback holds a cursor, and the next life wait for it in the machine's own time.
+            super().rollback()
             super().close()
 
 
