@@ -165,11 +165,11 @@ class _Checking:
         grounds = document.grounds
         if not self._sensible(document):
             return None
-        self._contract(document)
         tariffs = [self._tariff(part.entry, (part.supplier, part.tariff)) for part in grounds.parts]
         earlier = [self._other(one.entry, document) for one in grounds.earlier]
         corrected = [self._other(one, document) for one in grounds.corrects]
         readings = {one.metered.channel: self._readings(one, document) for one in grounds.channels}
+        self._contract(document, corrected[0] if corrected else None)
         if None in (*tariffs, *earlier, *corrected):
             return None  # each is told already
         return Found(readings, _given(tariffs), _given(earlier), _given(corrected))
@@ -178,13 +178,13 @@ class _Checking:
         """Whether it can be worked out at all, within a moment and in memory: nobody may have signed it."""
         bill, grounds = document.bill, document.grounds
         shortest = min((one.interval_s for one in grounds.channels), default=0)
-        span = bill.to_utc - bill.from_utc
+        span, billed = bill.to_utc - bill.from_utc, (bill.from_utc, _billed_to(document))
         wrong = {
             "from_utc": not 0 <= bill.from_utc < bill.to_utc,
             "to_utc": bill.to_utc > LATEST_UTC,
-            "grounds/channels": shortest <= 0 or not span <= MOST_INTERVALS * shortest,
+            "grounds/channels": bool(grounds.channels) and (shortest <= 0 or not span <= MOST_INTERVALS * shortest),
             "grounds/offsets": not grounds.offsets or grounds.offsets[0].from_utc != bill.from_utc,
-            "grounds/parts": not _covered(grounds.parts, (bill.from_utc, bill.to_utc)),
+            "grounds/parts": billed[1] > bill.to_utc or not _covered(grounds.parts, billed),
             "grounds/corrects": (document.kind == BILL) != (not grounds.corrects),
         }
         places = [place for place, is_wrong in wrong.items() if is_wrong]
@@ -192,24 +192,28 @@ class _Checking:
             self._add("bill-changed", "no bill has this", f"bill {place}")
         return not places
 
-    def _contract(self, document: BillDocument) -> None:
+    def _contract(self, document: BillDocument, corrected: BillDocument | None) -> None:
+        """What is billed is what was agreed, of a correction: what the contract leaves of the time of the bill."""
         at, bill = document.grounds.contract, document.bill
+        whole = bill if corrected is None else corrected.bill
         row = self._row(at, CONTRACT, bill.basis.contract)
         agreed = None if row is None else self._decoded(at, contract.decode, row)
         if agreed is None:
             return
         channels = document.grounds.channels
+        nothing = document.kind != BILL and not document.grounds.parts
         sold = {(part.supplier, part.tariff) for part in document.grounds.parts}
         places = {one.key.usage_point for one in channels}
         wrong = {
             "id": agreed.id != bill.basis.contract,
             "status": not agreed.is_billed,
-            "usage point": places != {agreed.usage_point},
-            "channels": tuple(one.metered for one in channels) != agreed.channels,
+            "usage point": not places <= {agreed.usage_point},
+            "channels": tuple(one.metered for one in channels) != (() if nothing else agreed.channels),
             "meter": not all(one.metered.channel in contract.names_of(_enrolled(one, bill.zone)) for one in channels),
-            "tariff": sold != {(agreed.supplier, agreed.tariff)},
+            "tariff": (sold or set(bill.tariffs)) != {(agreed.supplier, agreed.tariff)},
             "zone": agreed.zone != bill.zone,
-            "period": not agreed.covers(bill.from_utc, bill.to_utc),
+            "period": not agreed.from_utc <= bill.from_utc == whole.from_utc
+            or max(agreed.ends_by(whole.to_utc), bill.from_utc) != _billed_to(document),
         }
         for what in (what for what, is_wrong in wrong.items() if is_wrong):
             self._add("bill-changed", f"the {what} billed is not that of the contract", f"{name(at)} {what}")
@@ -244,7 +248,7 @@ class _Checking:
                 filed += [FiledRun(entry.recorded_at_utc_ms, at, run) for row in rows for run in _runs(row)]
         filed.sort(key=lambda one: (one.recorded_at_utc_ms, one.position))
         bill = document.bill
-        period = bill.from_utc, bill.to_utc
+        period = bill.from_utc, _billed_to(document)
         current = current_readings(_enrolled(channel, bill.zone), period, Filed(filed, ()))
         used = set(current.positions)
         for at in channel.entries:
@@ -298,6 +302,14 @@ def _summed(content: str) -> str:
 
 def _given(several: Sequence[T | None]) -> list[T]:
     return [one for one in several if one is not None]
+
+
+def _billed_to(document: BillDocument) -> int:
+    """Where the time that is billed ends; a correction may bill less of it, or nothing."""
+    bill = document.bill
+    if document.kind == BILL:
+        return bill.to_utc
+    return max((part.to_utc for part in document.grounds.parts), default=bill.from_utc)
 
 
 def _covered(parts: Sequence[Part], period: tuple[int, int]) -> bool:

@@ -50,10 +50,12 @@ def work_out(kind: str, basis: Basis, grounds: Grounds, found: Found) -> BillDoc
     """
     if kind == REVERSAL:  # whatever the new bill had to be allowed, this takes back the old one
         basis = replace(basis, allow=frozenset((ESTIMATE, PARTIAL)))
-    new, peak = _bill(basis, grounds, found)
     if kind == BILL:
-        return BillDocument(kind, new, peak, grounds)
-    reversal, replacement = bills.rebill(standing(found.corrected), new, basis.id)
+        return BillDocument(kind, *_bill(basis, grounds, found), grounds)
+    old = standing(found.corrected)
+    # Without a part the contract had ended before: all of the old bill goes, and nothing comes in its place.
+    new, peak = _bill(basis, grounds, found) if grounds.parts else (bills.nothing(old, basis), None)
+    reversal, replacement = bills.rebill(old, new, basis.id)
     return BillDocument(kind, reversal if kind == REVERSAL else replacement, peak, grounds)
 
 

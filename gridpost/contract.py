@@ -17,7 +17,7 @@ from .canonical_json import Place, read, write
 from .codes import ReadingType
 from .errors import BillRefused, ConfigInvalid, Item
 from .model import Channel
-from .tariff import KINDS
+from .tariff import BOTH, KINDS
 from .units import format_utc
 
 VERSION = 1
@@ -71,7 +71,24 @@ class Contract:
 
     def covers(self, from_utc: int, to_utc: int) -> bool:
         """Tell whether it holds over all of a stretch of time."""
-        return self.from_utc <= from_utc and (self.to_utc is None or to_utc <= self.to_utc)
+        return self.from_utc <= from_utc and self.ends_by(to_utc) == to_utc
+
+    def ends_by(self, to_utc: int) -> int:
+        """Return where a stretch of time that goes up to a moment ends for it: there, or where the contract does."""
+        return to_utc if self.to_utc is None else min(to_utc, self.to_utc)
+
+    def rivals(self, other: Contract) -> bool:
+        """Tell whether both would sell the same at one place and time: two energies, or one of them and both in one.
+
+        Energy and distribution stand side by side (F65); two versions of one contract are no rivals.
+        """
+        at_one_place = self.usage_point == other.usage_point and self.is_billed and other.is_billed
+        same = (self.supplier, self.id) == (other.supplier, other.id)
+        overlap = self._begins_before_the_end_of(other) and other._begins_before_the_end_of(self)
+        return at_one_place and not same and overlap and (self.kind == other.kind or BOTH in (self.kind, other.kind))
+
+    def _begins_before_the_end_of(self, other: Contract) -> bool:
+        return other.to_utc is None or self.from_utc < other.to_utc
 
 
 def check(contract: Contract) -> None:

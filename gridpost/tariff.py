@@ -15,7 +15,8 @@ from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 Grid = tuple[tuple[int, ...], ...]  # 12 months x 24 local hours -> index of a period
 ZERO, ONE = Decimal(0), Decimal(1)
 
-KINDS = ("energy", "distribution", "both")
+BOTH = "both"  # energy and its distribution in one
+KINDS = ("energy", "distribution", BOTH)
 SCOPES = ("month", "period")  # the cycle's total shared out over the periods, or each period's own
 TIER_UNITS = ("kWh", "kWh/kW")
 TIER_SPANS = ("cycle", "daily", "day")  # limit a billing cycle; times its days; anew each local day
@@ -188,7 +189,7 @@ class Tariff:
     name: str
     currency: str
     zone: str
-    kind: str = "both"
+    kind: str = BOTH
     valid_from_utc: int = 0
     valid_to_utc: int | None = None
     rounding: Rounding = TO_THE_CENT

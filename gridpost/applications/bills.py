@@ -100,6 +100,11 @@ def bill(basis: Basis, parts: Sequence[tuple[Tariff, Determinants]], history: Hi
     )
 
 
+def nothing(old: Bill, basis: Basis) -> Bill:
+    """Return the bill of a time of which, as it turned out, nothing is to be billed: an old one's without its lines."""
+    return replace(old, basis=basis, lines=(), marks=(), missing=(), estimated=())
+
+
 def rebill(old: Bill, new: Bill, reversal_id: str) -> tuple[Bill, Bill]:
     """Return what makes an old bill right: a reversal of its lines that changed, and a bill of those that replace them.
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ..errors import TariffRefused
-from ..tariff import Tariff
+from ..tariff import BOTH, Tariff
 
 DAY_S = 86_400
 
@@ -128,7 +128,7 @@ def cheapest(offers: Sequence[Offer]) -> tuple[tuple[str, ...], Decimal] | None:
     Of equals the first by name, so that two buses propose the same. None: the offers make no whole supply.
     """
     whole: list[tuple[tuple[str, ...], Decimal]]
-    whole = [((offer.supplier,), offer.price) for offer in offers if offer.kind == "both"]
+    whole = [((offer.supplier,), offer.price) for offer in offers if offer.kind == BOTH]
     energy, network = ([offer for offer in offers if offer.kind == kind] for kind in ("energy", "distribution"))
     whole += [((one.supplier, two.supplier), one.price + two.price) for one in energy for two in network]
     return min(whole, key=lambda supply: (supply[1], supply[0]), default=None)

@@ -61,7 +61,8 @@ def add_contract(bench: Bench, args: Mapping[str, Any], person: str, task_id: st
         NotFound: no such tariff, zone or usage point.
         ConfigInvalid: it could not be billed so, its usage point never had a channel it names, or the tariff's zone is
             another.
-        AlreadyExists: another supplier has a contract of that id; its bills would have the same names.
+        AlreadyExists: another supplier has a contract of that id, whose bills would have the same names; or another
+            contract sells the same by the same channel at a time.
     """
     one = with_channels(contracts.decode(args["contract"]), bench.store)
     contracts.check(one)
@@ -75,6 +76,11 @@ def add_contract(bench: Bench, args: Mapping[str, Any], person: str, task_id: st
     for other in bench.store.documents(CONTRACT, id=one.id):
         if other.document.owner != one.supplier:
             raise AlreadyExists(f"{other.document.owner} has a contract {one.id} already")
+    if rival := _rival(one, bench.store):
+        raise AlreadyExists(
+            f"contract {rival.id} of {rival.supplier} sells {rival.kind} there at that time; end it first:"
+            f" gridpost contract end {rival.supplier}/{rival.id} --to DAY"
+        )
     return _file(bench, one, person, task_id)
 
 
@@ -127,6 +133,15 @@ def _channels_there(one: Contract, store: Store) -> None:
         raise ConfigInvalid(
             f"{strange[0]}: usage point {one.usage_point} has no such channel, only {told}", items=items
         )
+
+
+def _rival(one: Contract, store: Store) -> Contract | None:
+    """Return a contract that sells the same by the same channel; a heat pump's meter may have one of its own."""
+    counted = {metered.channel for metered in one.channels}
+    for other in (held.value for held in filed.contract_list(store, one.usage_point)):
+        if other.rivals(one) and any(metered.channel in counted for metered in other.channels):
+            return other
+    return None
 
 
 def _first(channels: Sequence[Channel]) -> list[Channel]:

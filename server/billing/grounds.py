@@ -93,7 +93,7 @@ def gather_again(store: SqlStore, document: BillDocument) -> Gathered:
     grounds = document.grounds
     times = [moment for part in grounds.parts for moment in (part.from_utc, part.to_utc)]
     names = [(one.metered.channel, one.number) for one in grounds.channels]
-    period = (min(times), max(times))
+    period = (min(times, default=0), max(times, default=0))
     readings = {name: store.readings(number, *period, grounds.at) for name, number in names}
     for one in grounds.channels:
         if _entries(readings[one.metered.channel]) != one.entries:
@@ -107,9 +107,31 @@ def gather_again(store: SqlStore, document: BillDocument) -> Gathered:
     return Gathered(grounds, found)
 
 
-def correcting(gathered: Gathered, corrected: Sequence[Filed[BillDocument]]) -> Gathered:
-    """Return the same for a correction of a bill that was corrected so far as given."""
-    grounds = replace(gathered.grounds, corrects=tuple(one.position for one in corrected))
+def gather_correction(
+    store: SqlStore, zone_of: ZoneOf, asked: Asked, corrected: Sequence[Filed[BillDocument]]
+) -> Gathered:
+    """Return the grounds of a correction: of the bill's time what is left of it when the contract was ended since.
+
+    Args:
+        store: the log.
+        zone_of: zones by name.
+        asked: the time of the bill.
+        corrected: the bill and its corrections so far.
+
+    Raises:
+        NotFound, BillRefused: as `gather`; but a contract may have ended.
+    """
+    contract = asked.contract.value
+    ends_utc = contract.ends_by(asked.to_utc)
+    if contract.is_billed and ends_utc <= asked.from_utc:
+        gathered = Gathered(Grounds(asked.at, asked.contract.position, (), (), ()), Found({}, ()))
+    else:
+        gathered = gather(store, zone_of, asked._replace(to_utc=ends_utc))
+    grounds = replace(
+        gathered.grounds,
+        offsets=offsets(zone_of(contract.zone), asked.from_utc, asked.to_utc),
+        corrects=tuple(one.position for one in corrected),
+    )
     return Gathered(grounds, replace(gathered.found, corrected=[one.value for one in corrected]))
 
 

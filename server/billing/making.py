@@ -26,7 +26,7 @@ from ..own import Bench
 from ..store import SqlStore
 from . import filed
 from .filed import Filed
-from .grounds import Asked, correcting, gather, gather_again
+from .grounds import Asked, gather, gather_again, gather_correction
 
 Outcome = dict[str, Any]
 LONGEST_NAME = 128
@@ -84,6 +84,8 @@ def _worked_out(store: SqlStore, zone_of: ZoneOf, args: Mapping[str, Any]) -> Bi
 def correct(bench: Bench, args: Mapping[str, Any], person: str, task_id: str) -> Outcome:
     """Correct a bill by what is known now: a reversal and a replacement of the lines that changed; a task.
 
+    What lies behind the end of a contract that was ended since is taken back.
+
     Args:
         bench: see own.py.
         args: ``bill``: its id; ``allow``: marks to let through besides those it was made or corrected under.
@@ -102,7 +104,8 @@ def correct(bench: Bench, args: Mapping[str, Any], person: str, task_id: str) ->
         at = bench.store.version()
         old = before[0].value.bill
         contract = filed.contract(bench.store, f"{old.tariffs[0][0]}/{old.basis.contract}", at)
-        gathered = correcting(gather(bench.store, bench.zone_of, Asked(contract, old.from_utc, old.to_utc, at)), before)
+        asked = Asked(contract, old.from_utc, old.to_utc, at)
+        gathered = gather_correction(bench.store, bench.zone_of, asked, before)
         reversal = work_out(
             REVERSAL, _basis(before, args, f"r{len(before) // 2 + 1}"), gathered.grounds, gathered.found
         )

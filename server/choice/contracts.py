@@ -136,9 +136,8 @@ def usage_of(store: SqlStore, place: Place, asked: Asked, at: DataVersion | None
         raise BillRefused(f"contract {contract.id} has no readings yet")
     asked = asked._replace(zone=place.zone, cycle_day=contract.cycle_day)
     whole = periods(asked, (place.oldest_utc(store), newest))
-    begins, ends = max(whole[0].from_utc, contract.from_utc), whole[-1].to_utc  # what was used before is another's
-    ends = min(ends, contract.to_utc) if contract.to_utc is not None else ends
-    wanted = cycles(begins, ends, place.zone, contract.cycle_day)
+    begins = max(whole[0].from_utc, contract.from_utc)  # what was used before is another's
+    wanted = cycles(begins, contract.ends_by(whole[-1].to_utc), place.zone, contract.cycle_day)
     if not wanted:
         raise BillRefused(f"contract {contract.id} was not in force in that period")
     readings = place.readings(store, (wanted[0].from_utc, wanted[-1].to_utc), at=at)

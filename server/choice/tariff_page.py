@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
-from gridpost.tariff import FlatDemand, Grid, IntervalPrices, Tariff, TariffProfile, Tier
+from gridpost.tariff import BOTH, FlatDemand, Grid, IntervalPrices, Tariff, TariffProfile, Tier
 from gridpost.units import format_utc
 
 from .markup import Node, element, page, table
@@ -45,7 +45,7 @@ def _heads(tariff: Tariff) -> Node:
     rows = [
         ("Supplier", tariff.supplier),
         ("Id", tariff.id),
-        ("Pays for", {"both": "energy and its distribution"}.get(tariff.kind, tariff.kind)),
+        ("Pays for", {BOTH: "energy and its distribution"}.get(tariff.kind, tariff.kind)),
         ("In force", f"{format_utc(tariff.valid_from_utc) if tariff.valid_from_utc else 'always'} to {ends}"),
         ("Hours of", tariff.zone),
         ("Amounts in", f"{tariff.currency}, each line rounded {rounded}"),

@@ -156,8 +156,7 @@ def _period(
         assert last is not None, "the options were looked at"
         return f"{first.date()}_{last.date()}", begin_of(first, one.zone), end_of(last, one.zone)
     whole = cycle(month.year, month.month, zone_of(one.zone), one.cycle_day)
-    ends_utc = whole.to_utc if one.to_utc is None else min(whole.to_utc, one.to_utc)
-    return f"{month:%Y-%m}", max(whole.from_utc, one.from_utc), ends_utc
+    return f"{month:%Y-%m}", max(whole.from_utc, one.from_utc), one.ends_by(whole.to_utc)
 
 
 def _estimate_missing(config: Config, one: Contract, given: dict[str, Any], person: str) -> None:

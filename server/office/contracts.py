@@ -166,9 +166,7 @@ class ContractDesk:
     def _replaced(self, new: Contract) -> Iterator[Contract]:
         """End what is in force for the same kind when a new contract begins."""
         for one in held(self.bench.store, new.usage_point):
-            clash = "both" in (one.kind, new.kind) or one.kind == new.kind
-            over = one.to_utc is not None and one.to_utc <= new.from_utc
-            if not clash or over or (one.supplier, one.id) == (new.supplier, new.id):
+            if not one.rivals(new):
                 continue
             if one.from_utc >= new.from_utc:
                 raise ContractRefused(f"contract {one.id} of {one.supplier} begins at that date or later: end it first")

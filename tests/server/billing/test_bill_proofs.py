@@ -15,7 +15,7 @@ from gridpost.server.heads import Author, sign_head
 from gridpost.server.identity import pem_of, trust_of
 from gridpost.server.receipts import Recorded, receipt_maker, seal_answer
 
-from gridpost import bill_check, bill_document, exchange, messages, testing
+from gridpost import bill_check, bill_document, contract, exchange, messages, testing
 from gridpost.applications.determinants import Peak
 from gridpost.bill_proof import BillVerifier
 from gridpost.controls import Role
@@ -73,6 +73,21 @@ def test_a_correction_proves_and_the_bill_before_it_still_does(ready, proved):
         for name in ("C1-2026-03", *done["documents"]):
             verdict = proved(ready, name)
             assert (verdict.items, verdict.states["bill"]) == ((), name), number
+
+
+def test_what_was_taken_back_when_a_contract_ended_proves(ready, proved):
+    """Ten days of March at 24 x 1.5 x 0.10 = 3.60 EUR are left, and nothing of April."""
+    ready.month(APRIL, MAY)
+    ready.bill()
+    ready.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    ready.do("contract-end", contract="C1", to_utc=MARCH + 240 * HOUR, reason="moved")
+    ready.correct()
+    ready.correct("C1-2026-04")
+    totals = {"C1-2026-03.r1": "-111.60", "C1-2026-03.2": "36.00", "C1-2026-04.r1": "-108.00", "C1-2026-04.2": "0"}
+    for name, total in totals.items():
+        verdict = proved(ready, name)
+        assert (verdict.items, verdict.states["total"]) == ((), f"{total} EUR"), name
+    assert proved(ready, "C1-2026-03.2").states["intervals"] == "240 of 240, 0 estimated"
 
 
 def test_a_ratchet_and_a_yearly_minimum_prove_with_the_bills_before(office, proved):
@@ -152,10 +167,15 @@ def april(office):
     office.month(APRIL, MAY, "1")
     office.bill()
     office.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    return witnessed(office, "C1-2026-04")
+
+
+def witnessed(office, bill):
+    """Where a bill stands, and the entries of its proof."""
     post = office.post
     sign_head(office.store, Author("bus", post.signer), 0, post.now)
     ca = post.ca.certificate
-    lines = proof.prove(Source(None, office.store, trust_of(ca), pem_of(ca)), "C1-2026-04").lines
+    lines = proof.prove(Source(None, office.store, trust_of(ca), pem_of(ca)), bill).lines
     verifier = BillVerifier([pem_of(ca)], verify.BillAuthority)
     verifier.run(lines)
     return Position(0, json.loads(lines[0])["entry"][1]), verifier.witnessed
@@ -194,3 +214,24 @@ def test_every_bill_is_sealed_by_the_bus(april):
     for seq in [one for one in entries if any(row.kind == "bill" for row in entries[one].rows.documents)]:
         items = bill_check.check(at, {**entries, seq: entries[seq]._replace(by_bus=False)})[1]
         assert [(item.code, item.path) for item in items] == [("bill-changed", f"entry 0:{seq.seq}")]
+
+
+@pytest.mark.parametrize("name", ["C1-2026-03.r1", "C1-2026-03.2", "C1-2026-04.r1", "C1-2026-04.2"])
+@pytest.mark.parametrize("ended", [MARCH + 239 * HOUR, APRIL + 1, None])
+def test_a_correction_bills_all_that_the_contract_leaves_and_no_more(name, ended, ready):
+    ready.month(APRIL, MAY)
+    ready.bill()
+    ready.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    ready.do("contract-end", contract="C1", to_utc=MARCH + 240 * HOUR, reason="moved")
+    ready.correct(name.partition(".")[0])
+    at, entries = witnessed(ready, name)
+    assert bill_check.check(at, entries)[1] == []
+    agreed = bill_document.decode(entries[at].rows.documents[0].content).grounds.contract
+    (row,) = entries[agreed].rows.documents
+    content = contract.encode(replace(contract.decode(row.content), to_utc=ended))
+    rows = entries[agreed].rows._replace(documents=[row._replace(content=content)])
+    items = bill_check.check(at, {**entries, agreed: entries[agreed]._replace(rows=rows)})[1]
+    # Nothing is billed of April by a contract that ends before it, whenever that is.
+    is_right = "04" in name and ended == MARCH + 239 * HOUR
+    wrong = [] if is_right else [("bill-changed", f"entry 0:{agreed.seq} period")]
+    assert [(item.code, item.path) for item in items] == wrong

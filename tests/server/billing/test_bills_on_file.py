@@ -243,6 +243,41 @@ def test_a_contract_that_ends_is_billed_up_to_then(ready):
     assert [item.path for item in error.items] == ["to_utc"]
 
 
+def test_a_contract_that_ended_within_a_billed_time_is_paid_up_to_then(ready):
+    """240 h x 1.5 kWh x 0.10 EUR = 36.00 EUR of the 111.60; when it turns out that it never ended, all 744 h again."""
+    ready.bill()
+    ready.do("contract-end", contract="C1", to_utc=MARCH + 10 * DAY, reason="moved")
+    outcome = ready.correct()
+    assert (outcome["documents"], outcome["total"]) == (["C1-2026-03.r1", "C1-2026-03.2"], "36.00")
+    reversal, replacement = (filed.bill(ready.store, name).value.bill for name in outcome["documents"])
+    assert (reversal.from_utc, reversal.to_utc) == (MARCH, APRIL)
+    assert (replacement.from_utc, replacement.to_utc) == (MARCH, MARCH + 10 * DAY)
+    assert [one.total for one in (reversal, replacement)] == [Decimal("-111.60"), Decimal("36.00")]
+    assert ready.correct() == {"changed": False, "bill": "C1-2026-03"}
+    ready.sign()
+    assert ready.correct()["total"] == "111.60"
+    for name in ("C1-2026-03.r1", "C1-2026-03.2", "C1-2026-03.r2", "C1-2026-03.3"):
+        kept, new = making.again(ready.store, name)
+        assert encode(kept) == encode(new)
+
+
+def test_a_contract_that_had_ended_before_a_billed_time_takes_all_of_the_bill_back(ready):
+    ready.month(APRIL, MAY)
+    ready.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    ready.do("contract-end", contract="C1", to_utc=MARCH + 10 * DAY, reason="moved")
+    outcome = ready.correct("C1-2026-04")
+    assert (outcome["documents"], outcome["total"]) == (["C1-2026-04.r1", "C1-2026-04.2"], "0")
+    replacement = filed.bill(ready.store, "C1-2026-04.2").value
+    assert (replacement.bill.lines, replacement.grounds.parts, replacement.grounds.channels) == ((), (), ())
+    assert showing.shown(ready.store, "C1-2026-04.2")["rests_on"] == []
+    assert ready.correct("C1-2026-04") == {"changed": False, "bill": "C1-2026-04"}
+    for name in outcome["documents"]:
+        kept, new = making.again(ready.store, name)
+        assert encode(kept) == encode(new)
+    ready.sign(replace(PLAIN, to_utc=APRIL + 10 * DAY))
+    assert ready.correct("C1-2026-04")["total"] == "36.00"
+
+
 def test_what_is_on_file_to_the_letter_is_not_filed_again(ready):
     before = ready.store.version()
     assert ready.add(flat()) == {"tariffs": ["S1/T1"], "filed": []}
@@ -265,6 +300,20 @@ def test_a_contract_that_could_not_be_billed_is_not_filed(ready):
     ready.add(flat(supplier="S2"))
     with pytest.raises(AlreadyExists, match="S1"):
         ready.sign(replace(PLAIN, supplier="S2"))
+
+
+def test_nobody_buys_the_same_of_two_at_a_time(ready):
+    ready.add(flat(supplier="S2"))
+    two = replace(PLAIN, id="C2", supplier="S2", from_utc=APRIL)
+    error = refused(ready.sign, two)
+    assert error.code == AlreadyExists.code
+    assert "contract C1 of S1 sells both there at that time; end it first: gridpost contract end S1/C1" in error.reason
+    assert refused(ready.sign, replace(two, kind="energy")).code == AlreadyExists.code  # a part of what S1 sells
+    ready.do("contract-end", contract="C1", to_utc=APRIL, reason="moved to S2")
+    assert ready.sign(two)["filed"]
+    ready.sign(replace(PLAIN, id="C3", kind="energy", to_utc=MARCH, from_utc=MARCH - DAY))
+    ready.sign(replace(PLAIN, id="C4", kind="distribution", to_utc=MARCH, from_utc=MARCH - DAY))
+    assert refused(ready.sign, replace(PLAIN, id="C5", to_utc=None, from_utc=MARCH - HOUR)).code == AlreadyExists.code
 
 
 def test_an_unreadable_tariff_leaves_the_one_on_file_in_force(ready):
