@@ -84,8 +84,8 @@ class Grounds:
     Attributes:
         at: data version of the readings and documents.
         contract: entry of the contract's document.
-        parts: in the order of the bill's lines. Those of a correction end where the contract does, if it was ended within
-            the time of the bill corrected; none: it was ended before.
+        parts: in the order of the bill's lines. A correction's end where the contract does, if it was ended within the
+            time of the bill corrected; none: it was ended before.
         channels: in the contract's order; none where there is no part.
         offsets: of the bill's zone, over the period of the bill, or of the one it corrects.
         earlier: bills that the history is of; closes_year: this cycle is the year's last.
