@@ -8,6 +8,7 @@ What must not be done here: filling a gap, or asking for what the device itself 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -112,7 +113,7 @@ class Watcher:
     """The reader; one process runs it, the one that leads."""
 
     bench: Bench
-    _last: dict[int, int] = field(default_factory=dict)  # channel -> the last interval end there is
+    _last: OrderedDict[int, int] = field(default_factory=OrderedDict)  # channel -> the last interval end there is
     _waiting: dict[int, dict[str, _Waiting]] = field(default_factory=dict)  # channel -> mRID ->
     _reached: DataVersion | None = None  # where the cursor stood last; elsewhere now: another process led meanwhile
     stopping: bool = False  # set when the bus stops: the present step is the last one
@@ -179,24 +180,27 @@ class Watcher:
 
     def _gaps(self, rows: Sequence[Lying], brought: Mapping[Position, EntryHeader]) -> Iterator[Gap]:
         channels: dict[str, Mapping[int, Channel]] = {}
-        for row in rows:
+        unlike = [row for row in rows if not self._follows(row)]  # few: most readings follow the last ones
+        before = last_before(self.bench.store, [(row.channel_id, row.first_interval_end_utc) for row in unlike])
+        for row in unlike:
             serial = brought[row.position].sender
-            before = self._last.get(row.channel_id)
-            if before != row.first_interval_end_utc - row.interval_s:  # seldom: most readings follow the last ones
-                before = last_before(self.bench.store, row.channel_id, row.first_interval_end_utc)
-            self._note(row.channel_id, row.last_interval_end_utc)
-            if before is None or before + row.interval_s >= row.first_interval_end_utc:
+            last = before[row.channel_id, row.first_interval_end_utc]
+            if last is None or last + row.interval_s >= row.first_interval_end_utc:
                 continue
             if serial not in channels:
                 channels[serial] = {channel.id: channel for channel in self.bench.store.channels(serial)}
             channel = channels[serial].get(row.channel_id)
             if channel is not None:  # else it is an estimate or edit of our own: behind it no IED shows anything
-                yield Gap(channel, before, row.first_interval_end_utc - row.interval_s, serial)
+                yield Gap(channel, last, row.first_interval_end_utc - row.interval_s, serial)
 
-    def _note(self, channel_id: int, end_utc: int) -> None:
-        self._last[channel_id] = max(end_utc, self._last.pop(channel_id, 0))
+    def _follows(self, row: Lying) -> bool:
+        """Tell whether a row begins where its channel's readings ended, and note where they end now."""
+        before = self._last.get(row.channel_id)
+        self._last[row.channel_id] = max(row.last_interval_end_utc, before or 0)
+        self._last.move_to_end(row.channel_id)
         if len(self._last) > _REMEMBERED:
-            del self._last[next(iter(self._last))]
+            self._last.popitem(last=False)
+        return before == row.first_interval_end_utc - row.interval_s
 
     def _young(self, gaps: Iterator[Gap]) -> list[Gap]:
         """Those parts of gaps that are not too old, and in which the meter was assigned throughout."""

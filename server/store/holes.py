@@ -5,10 +5,8 @@ In: a store, positions or a channel's number. Out: spans of intervals. A row of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
-
-from sqlalchemy import bindparam, func, select
 
 from gridpost.model import Position
 from gridpost.versions import DAY_S, GAP, STORED
@@ -34,14 +32,20 @@ _OF_ENTRIES = f"""
     FROM wanted w CROSS JOIN {interval_block.name} b WHERE b.partition = w.k0 AND b.seq = w.k1
     ORDER BY b.partition, b.seq, b.line
 """
-_first, _last = interval_block.c.first_interval_end_utc, interval_block.c.last_interval_end_utc
-_BEFORE = (
-    interval_block.c.channel_id == bindparam("channel"),
-    _first < bindparam("until"),
-    interval_block.c.outcome.in_((STORED, GAP)),
-)
-_NEWEST_BEFORE = select(_first).where(*_BEFORE).order_by(_first.desc()).limit(1)
-_LAST_BEFORE = select(func.max(_last)).where(*_BEFORE, _first > bindparam("since"))
+# The newest row before an interval, and of all rows of its day the one that ends last: a longer one may begin before a
+# shorter one and end behind it. None is longer than its day.
+_BEFORE = f"""
+    FROM {interval_block.name} b WHERE b.channel_id = w.k0 AND b.first_interval_end_utc < w.k1
+    AND b.outcome IN ('{STORED}', '{GAP}')
+"""
+_LAST_BEFORE = f"""
+    SELECT w.k0, w.k1, (
+        SELECT MAX(b.last_interval_end_utc) {_BEFORE} AND b.first_interval_end_utc > (
+            (SELECT b.first_interval_end_utc {_BEFORE} ORDER BY b.first_interval_end_utc DESC LIMIT 1) - 1
+        ) / {DAY_S} * {DAY_S}
+    )
+    FROM wanted w
+"""
 
 
 def lying(store: Reading, positions: Sequence[Position]) -> list[Lying]:
@@ -51,15 +55,11 @@ def lying(store: Reading, positions: Sequence[Position]) -> list[Lying]:
         return [Lying(Position(row[0], row[1]), *row[2:]) for row in rows]
 
 
-def last_before(store: Reading, channel_id: int, first_end_utc: int) -> int | None:
-    """Return the last interval end of a channel before another one; None: there is none.
+def last_before(store: Reading, wanted: Collection[tuple[int, int]]) -> dict[tuple[int, int], int | None]:
+    """Return the last interval end before another one, by channel and that other one; None: there is none.
 
     What a device has reported missing counts as there: it has said that it has nothing.
     """
-    asked = {"channel": channel_id, "until": first_end_utc}
+    keys = sorted(set(wanted))
     with store.connection() as connection:
-        newest = connection.execute(_NEWEST_BEFORE, asked).scalar()
-        if newest is None:
-            return None
-        since = (newest - 1) // DAY_S * DAY_S  # a longer row of the same day may begin before it and end behind it
-        return int(connection.execute(_LAST_BEFORE, asked | {"since": since}).scalar_one())
+        return {(row[0], row[1]): row[2] for row in select_keyed(connection, _LAST_BEFORE, keys)} if keys else {}

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select
@@ -51,6 +51,7 @@ _CERTIFICATE = f"""
     LEFT JOIN {crl.name} l ON l.issuer_sha256 = c.issuer_sha256
     WHERE c.sha256 = ?
 """
+_VERSION_OF_ENROLMENTS = f"SELECT version FROM {enrolment_version.name}"
 _CHANNELS_OF = f"""
     SELECT usage_point, meter, stream, reading_type, unit, interval_s, zone, valid_from_utc, valid_to_utc, id
     FROM {channel.name} WHERE serial = ? ORDER BY id
@@ -86,6 +87,19 @@ _SPANS = (
     .order_by(interval_block.c.channel_id, interval_block.c.first_interval_end_utc)
 )
 _CHANNELS = select(channel).order_by(channel.c.id)
+
+
+class _Certificate(NamedTuple):
+    """A row of _CERTIFICATE."""
+
+    serial: str
+    der: bytes
+    revoked_at_utc_ms: int | None
+    rights: str | None
+    ends_at_utc_ms: int | None
+    issuer_sha256: bytes | None
+    next_update_utc_ms: int | None
+    factors: str | None
 
 
 class Reading:
@@ -131,8 +145,8 @@ class Reading:
             rows = select_by(connection, _CERTIFICATE, (certificate_sha256,))
             if not rows:
                 return None  # not cached: strangers must not fill our memory
-            (row,) = rows
-            channels = tuple(map(channel_of, select_by(connection, _CHANNELS_OF, (row.serial,))))
+            row = _Certificate(*rows[0])
+            channels = tuple(_channel(*one) for one in select_by(connection, _CHANNELS_OF, (row.serial,)))
             found = Enrolment(row.serial, row.der, row.revoked_at_utc_ms, channels, _conditions(row))
             self._enrolments[certificate_sha256] = found
             if len(self._enrolments) > ENROLMENTS:
@@ -143,7 +157,7 @@ class Reading:
         mark = self._dialect.change_mark(connection)
         if mark is not None and mark == self._mark:
             return
-        version: int = connection.execute(select(enrolment_version.c.version)).scalar_one()
+        ((version,),) = select_by(connection, _VERSION_OF_ENROLMENTS)
         if version != self._enrolment_version:
             self._enrolments.clear()
         self._mark, self._enrolment_version = mark, version
@@ -279,7 +293,7 @@ class Reading:
             return connection.execute(query, values).one_or_none()
 
 
-def _conditions(row: Any) -> Conditions | None:
+def _conditions(row: _Certificate) -> Conditions | None:
     """What the key's new messages must satisfy; None for an ordinary one, which then costs nothing."""
     factors = tuple(json.loads(row.factors).items()) if row.factors else ()
     if row.rights is None and row.ends_at_utc_ms is None and row.issuer_sha256 is None and not factors:
@@ -293,6 +307,11 @@ def channel_of(row: Row[Any]) -> Channel:
     """Return a row of the channel table as a value."""
     key = ChannelKey(row.usage_point, row.meter, row.stream, row.reading_type)
     return Channel(key, row.unit, row.interval_s, row.zone, row.valid_from_utc, row.valid_to_utc, row.id)
+
+
+def _channel(usage_point: str, meter: str, stream: str, reading_type: str, *rest: Any) -> Channel:
+    """Return a row of _CHANNELS_OF as a value."""
+    return Channel(ChannelKey(usage_point, meter, stream, reading_type), *rest)
 
 
 def _run(row: Row[Any]) -> Run:

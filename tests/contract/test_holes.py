@@ -43,6 +43,13 @@ def end(number):
     return MIDNIGHT + number * Q
 
 
+def before(store, *wanted):
+    """What there is of channels before their intervals of some numbers, asked for all at once."""
+    keys = [(channel, end(number)) for channel, number in wanted]
+    found = last_before(store, keys)
+    return [found[key] for key in keys]
+
+
 def test_where_the_intervals_of_entries_lie(store, record):
     record(1, 95, "1", "2", "3")  # the row ends with the UTC day: 95 and 96, then 97
     record(2, 1, "1", None)
@@ -63,11 +70,9 @@ def test_the_last_interval_before_another(store, record):
     record(1, 5, "2")  # in conflict: no longer row hides behind it
     record(2, 1, *["1"] * 90)
     record(2, 3, "1")
-    assert last_before(store, 1, end(1)) is None
-    assert last_before(store, 1, end(50)) == end(40)
-    assert last_before(store, 1, end(500)) == end(40)  # days later
+    assert before(store, (1, 1), (1, 50), (1, 500), (3, 7)) == [None, end(40), end(40), None]  # 500: days later
     record(1, 43, None)
-    assert last_before(store, 1, end(50)) == end(43)  # its device said that it has nothing
+    assert before(store, (1, 50)) == [end(43)]  # its device said that it has nothing
 
 
 def test_a_short_row_that_begins_later_does_not_hide_a_long_one(store, record):
@@ -75,4 +80,4 @@ def test_a_short_row_that_begins_later_does_not_hide_a_long_one(store, record):
     edited = Rows((Block(1, Q, (end(5),), ("7",), ((Quality("3.7.0"),),)),))
     entry = Entry("bus", "t-1", "MeterReadings", "own", bytes(32), NOW, None, "", b"raw")
     store.record(entry, edited, lambda *_: b"receipt").result(timeout=30)
-    assert last_before(store, 1, end(50)) == end(40)
+    assert before(store, (1, 50)) == [end(40)]
