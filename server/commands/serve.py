@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..processes import Child
 
 # When generations are collected: so many more containers made than freed, then so many times the younger one.
-COLLECT = (10_000, 20, 50)
+COLLECT = (10_000, 20, 20)
 
 
 @click.command("serve")

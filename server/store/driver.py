@@ -57,6 +57,20 @@ def select_wanted(
     return rows
 
 
+def select_in(connection: Connection, query: str, keys: Sequence[str]) -> Sequence[tuple[Any, ...]]:
+    """Run `query`, whose ``%s`` stands for a list of `keys`, at least one; rows are the driver's own tuples."""
+    size = 1 << (len(keys) - 1).bit_length()  # few distinct texts, so that each is prepared once
+    text = _marked(_mark(connection), query % ", ".join("?" * size))
+    cursor: Any = connection.exec_driver_sql(text, (*keys, *(keys[-1],) * (size - len(keys)))).cursor
+    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def changed_rows(connection: Connection, statement: str, values: tuple[str | bytes | int, ...]) -> int:
+    """Run a statement that changes rows, a ``?`` for each of `values`, and return how many it changed."""
+    return connection.exec_driver_sql(_marked(_mark(connection), statement), values).rowcount
+
+
 def locked(connection: Connection, query: str, alias: str) -> str:
     """Return `query` so that it locks the rows it reads of `alias`, on an engine that locks rows."""
     lock: Select[Any] = select(literal_column("1")).select_from(text("t")).with_for_update()

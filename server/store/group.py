@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import zstandard
-from sqlalchemy import Connection, Table, bindparam, update
+from sqlalchemy import Connection, Table
 
 from gridpost import log
 from gridpost.errors import GridpostError, Internal, MessageIdReused, StoreUnavailable
@@ -23,6 +23,7 @@ from gridpost.ports import MakeReceipt, StoredReceipt
 from gridpost.versions import CONFLICT, GAP, STORED
 
 from . import on_file as lookup
+from .driver import changed_rows
 from .lives import begin
 from .tables import entry, event, interval_block, log_node, partition, register_reading
 from .tables_value import document
@@ -59,9 +60,8 @@ Answer = bytes | GridpostError
 
 _TALLIES = ("interval_values", "conflicts", "gaps", "register_readings", "events")
 _TALLY = (
-    update(partition)
-    .where(partition.c.partition == bindparam("held"), partition.c.token == bindparam("held_token"))
-    .values({name: partition.c[name] + bindparam(f"more_{name}") for name in _TALLIES})
+    f"UPDATE {partition.name} SET {', '.join(f'{name} = {name} + ?' for name in _TALLIES)}"
+    " WHERE partition = ? AND token = ?"
 )
 
 
@@ -169,9 +169,7 @@ def _tally(connection: Connection, tenure: Tenure, planned: Sequence[Planned]) -
         registers.count(STORED),
         sum(len(one.events) for one in planned),
     )
-    columns = {f"more_{name}": count for name, count in zip(_TALLIES, more, strict=True)}
-    held = {"held": tenure.partition, "held_token": tenure.token}
-    if connection.execute(_TALLY, held | columns).rowcount != 1:
+    if changed_rows(connection, _TALLY, (*more, *tenure)) != 1:
         raise fenced(tenure)
 
 

@@ -18,15 +18,13 @@ from gridpost.model import Entry, Register, Rows
 from gridpost.ports import StoredReceipt
 from gridpost.versions import DAY_S, JudgedRegister, Run
 
-from .driver import select_joined
+from .driver import select_in, select_joined
 from .tables import entry, log_node
 
 _MAX_WANTED = 256
 _NOTHING = (-1, 0, 0, -1)
 
-_KNOWN = select(entry.c.sender, entry.c.message_id, entry.c.content_sha256, entry.c.receipt).where(
-    entry.c.message_id.in_(bindparam("ids", expanding=True))
-)
+_KNOWN = f"SELECT sender, message_id, content_sha256, receipt FROM {entry.name} WHERE message_id IN (%s)"
 _LAST = (
     select(entry.c.seq, entry.c.recorded_at_utc_ms)
     .where(entry.c.partition == bindparam("partition"))
@@ -61,9 +59,8 @@ _REGISTERS = """
 
 def known_receipts(connection: Connection, entries: Sequence[Entry]) -> dict[tuple[str, str], StoredReceipt]:
     """Return what stands for those (sender, message id) pairs that are known."""
-    ids = sorted({one.message_id for one in entries})
-    found = connection.execute(_KNOWN, {"ids": ids})
-    return {(row.sender, row.message_id): StoredReceipt(row.content_sha256, row.receipt) for row in found}
+    found = select_in(connection, _KNOWN, sorted({one.message_id for one in entries}))
+    return {(sender, message_id): StoredReceipt(digest, receipt) for sender, message_id, digest, receipt in found}
 
 
 def on_file(connection: Connection, new: Iterable[Rows], held: int) -> tuple[OnFile, int]:
