@@ -37,6 +37,7 @@ def main(arguments=None):
     folder = million_store.prepared(chosen.work, chosen.ieds, chosen.known)
     described = machine.describe(servers.Cores(None, None), folder)
     result = {"seed": chosen.seed, "ieds": chosen.ieds, "known": chosen.known, "machine": described}
+    million_store.read_through(folder)
     server = servers.serve_ours(folder / "gridpost.toml", None, servers.Bus(https=True))
     try:
         result |= measure(server, folder, chosen)
