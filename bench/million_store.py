@@ -66,7 +66,7 @@ def prepared(work, ieds, known):
 
 
 def read_through(folder):
-    """Read the store's file once: a bus that has served a million IEDs for an hour has its pages in the system's memory."""
+    """Read the store's file once: of a bus that has served for an hour, its pages are in the system's memory."""
     with (folder / "gridpost.db").open("rb", buffering=0) as file:
         while file.read(1 << 24):
             pass
