@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 
 from . import contract, evidence, leaf, tariff_messages
-from .bill_document import BILL, BillDocument, Channel, Part, decode, encode
+from .bill_document import BILL, REPLACEMENT, REVERSAL, BillDocument, Channel, Part, decode, encode
 from .bill_work import Found, work_out
 from .canonical_json import decimal_text, write
 from .current import Filed, FiledRun, current_readings
@@ -170,6 +170,7 @@ class _Checking:
         corrected = [self._other(one, document) for one in grounds.corrects]
         readings = {one.metered.channel: self._readings(one, document) for one in grounds.channels}
         self._contract(document, corrected[0] if corrected else None)
+        self._corrects(_given(corrected))
         if None in (*tariffs, *earlier, *corrected):
             return None  # each is told already
         return Found(readings, _given(tariffs), _given(earlier), _given(corrected))
@@ -178,11 +179,12 @@ class _Checking:
         """Whether it can be worked out at all, within a moment and in memory: nobody may have signed it."""
         bill, grounds = document.bill, document.grounds
         shortest = min((one.interval_s for one in grounds.channels), default=0)
-        span, billed = bill.to_utc - bill.from_utc, (bill.from_utc, _billed_to(document))
+        span, billed = bill.to_utc - bill.from_utc, (bill.from_utc, document.billed_to_utc)
         wrong = {
             "from_utc": not 0 <= bill.from_utc < bill.to_utc,
             "to_utc": bill.to_utc > LATEST_UTC,
-            "grounds/channels": bool(grounds.channels) and (shortest <= 0 or not span <= MOST_INTERVALS * shortest),
+            "grounds/channels": bool(grounds.channels) != bool(grounds.parts)
+            or (bool(grounds.channels) and (shortest <= 0 or not span <= MOST_INTERVALS * shortest)),
             "grounds/offsets": not grounds.offsets or grounds.offsets[0].from_utc != bill.from_utc,
             "grounds/parts": billed[1] > bill.to_utc or not _covered(grounds.parts, billed),
             "grounds/corrects": (document.kind == BILL) != (not grounds.corrects),
@@ -210,13 +212,21 @@ class _Checking:
             "usage point": not places <= {agreed.usage_point},
             "channels": tuple(one.metered for one in channels) != (() if nothing else agreed.channels),
             "meter": not all(one.metered.channel in contract.names_of(_enrolled(one, bill.zone)) for one in channels),
-            "tariff": (sold or set(bill.tariffs)) != {(agreed.supplier, agreed.tariff)},
+            "tariff": sold != {(agreed.supplier, agreed.tariff)} and not nothing,
+            "supplier": {supplier for supplier, _ in bill.tariffs} != {agreed.supplier},
             "zone": agreed.zone != bill.zone,
             "period": not agreed.from_utc <= bill.from_utc == whole.from_utc
-            or max(agreed.ends_by(whole.to_utc), bill.from_utc) != _billed_to(document),
+            or max(agreed.ends_by(whole.to_utc), bill.from_utc) != document.billed_to_utc,
         }
         for what in (what for what, is_wrong in wrong.items() if is_wrong):
             self._add("bill-changed", f"the {what} billed is not that of the contract", f"{name(at)} {what}")
+
+    def _corrects(self, corrected: Sequence[BillDocument]) -> None:
+        """What a correction stands on is a bill, then pairs of its corrections."""
+        kinds = [BILL, *[REVERSAL, REPLACEMENT] * (len(corrected) // 2)]
+        names = {one.bill.corrects for one in corrected[1:]} - {one.bill.basis.id for one in corrected[:1]}
+        if corrected and ([one.kind for one in corrected] != kinds or names):
+            self._add("bill-changed", "it does not stand on one bill and its corrections", "bill grounds/corrects")
 
     def _tariff(self, at: Position, named: tuple[str, str]) -> Tariff | None:
         row = self._row(at, TARIFF, named[1])
@@ -248,7 +258,7 @@ class _Checking:
                 filed += [FiledRun(entry.recorded_at_utc_ms, at, run) for row in rows for run in _runs(row)]
         filed.sort(key=lambda one: (one.recorded_at_utc_ms, one.position))
         bill = document.bill
-        period = bill.from_utc, _billed_to(document)
+        period = bill.from_utc, document.billed_to_utc
         current = current_readings(_enrolled(channel, bill.zone), period, Filed(filed, ()))
         used = set(current.positions)
         for at in channel.entries:
@@ -302,14 +312,6 @@ def _summed(content: str) -> str:
 
 def _given(several: Sequence[T | None]) -> list[T]:
     return [one for one in several if one is not None]
-
-
-def _billed_to(document: BillDocument) -> int:
-    """Where the time that is billed ends; a correction may bill less of it, or nothing."""
-    bill = document.bill
-    if document.kind == BILL:
-        return bill.to_utc
-    return max((part.to_utc for part in document.grounds.parts), default=bill.from_utc)
 
 
 def _covered(parts: Sequence[Part], period: tuple[int, int]) -> bool:

@@ -120,6 +120,13 @@ class BillDocument:
     grounds: Grounds
 
     @property
+    def billed_to_utc(self) -> int:
+        """Where the time that is billed ends: a correction may leave less of the bill's time, or nothing."""
+        if self.kind == BILL:
+            return self.bill.to_utc
+        return max((part.to_utc for part in self.grounds.parts), default=self.bill.from_utc)
+
+    @property
     def zone(self) -> ListedZone:
         """The bill's zone, as it was."""
         return ListedZone(self.bill.zone, self.grounds.offsets)

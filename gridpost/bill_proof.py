@@ -123,8 +123,9 @@ def _start(line: bytes) -> tuple[str, Position]:
 
 def _states(document: BillDocument) -> dict[str, Any]:
     bill, channels = document.bill, document.grounds.channels
-    period = Period(bill.from_utc, bill.to_utc, document.zone)
+    period = Period(bill.from_utc, document.billed_to_utc, document.zone)
     expected = sum(len(expected_ends(period, one.interval_s)) for one in channels)
+    missing, estimated = (sum(end <= period.to_utc for _, end in some) for some in (bill.missing, bill.estimated))
     return {
         "bill": bill.basis.id,
         "contract": bill.basis.contract,
@@ -132,6 +133,6 @@ def _states(document: BillDocument) -> dict[str, Any]:
         "to": format_utc(bill.to_utc),
         "total": f"{bill.total} {bill.currency}",
         "lines": len(bill.lines),
-        "intervals": f"{expected - len(bill.missing)} of {expected}, {len(bill.estimated)} estimated",
+        "intervals": f"{expected - missing} of {expected}, {estimated} estimated",
         "zone_rules": bill.basis.zone_rules,
     }

@@ -76,11 +76,8 @@ def add_contract(bench: Bench, args: Mapping[str, Any], person: str, task_id: st
     for other in bench.store.documents(CONTRACT, id=one.id):
         if other.document.owner != one.supplier:
             raise AlreadyExists(f"{other.document.owner} has a contract {one.id} already")
-    if rival := _rival(one, bench.store):
-        raise AlreadyExists(
-            f"contract {rival.id} of {rival.supplier} sells {rival.kind} there at that time; end it first:"
-            f" gridpost contract end {rival.supplier}/{rival.id} --to DAY"
-        )
+    if not _on_file(bench.store, contract_document(one)):
+        _without_rival(one, bench.store)
     return _file(bench, one, person, task_id)
 
 
@@ -96,12 +93,15 @@ def end_contract(bench: Bench, args: Mapping[str, Any], person: str, task_id: st
     Raises:
         NotFound: no such contract.
         ConfigInvalid: it begins later, or was never in force.
+        AlreadyExists: it had ended earlier, and another contract sells the same by the same channel since.
     """
     one = filed.contract(bench.store, args["contract"]).value
     if not one.is_billed:
         raise ConfigInvalid(f"contract {one.id} is {one.status}, it was never in force")
     ended = replace(one, to_utc=args["to_utc"], status=ENDED, reason=args["reason"])
     contracts.check(ended)
+    if one.ends_by(args["to_utc"]) < args["to_utc"]:  # it had ended earlier; meanwhile another may have begun
+        _without_rival(ended, bench.store)
     return _file(bench, ended, person, task_id)
 
 
@@ -135,13 +135,25 @@ def _channels_there(one: Contract, store: Store) -> None:
         )
 
 
-def _rival(one: Contract, store: Store) -> Contract | None:
-    """Return a contract that sells the same by the same channel; a heat pump's meter may have one of its own."""
-    counted = {metered.channel for metered in one.channels}
+def _without_rival(one: Contract, store: Store) -> None:
+    """Refuse a contract while another sells the same by the same channel; a heat pump's meter may have one of its own.
+
+    A partner's contract counts every channel, and ends all its rivals instead (server/office/contracts.py).
+    """
+    channels = store.channels(usage_point=one.usage_point)
+    counted = _counted(one, channels)
     for other in (held.value for held in filed.contract_list(store, one.usage_point)):
-        if other.rivals(one) and any(metered.channel in counted for metered in other.channels):
-            return other
-    return None
+        if other.rivals(one) and counted & _counted(other, channels):
+            raise AlreadyExists(
+                f"contract {other.id} of {other.supplier} sells {other.kind} there at that time; end it first:"
+                f" gridpost contract end {other.supplier}/{other.id} --to DAY"
+            )
+
+
+def _counted(one: Contract, channels: Sequence[Channel]) -> set[int]:
+    """Return the channels whose energy a contract adds, whatever it calls them."""
+    names = {metered.channel for metered in one.channels if metered.sign > 0}
+    return {channel.id for channel in channels if names.intersection(contracts.names_of(channel))}
 
 
 def _first(channels: Sequence[Channel]) -> list[Channel]:

@@ -93,7 +93,7 @@ def gather_again(store: SqlStore, document: BillDocument) -> Gathered:
     grounds = document.grounds
     times = [moment for part in grounds.parts for moment in (part.from_utc, part.to_utc)]
     names = [(one.metered.channel, one.number) for one in grounds.channels]
-    period = (min(times, default=0), max(times, default=0))
+    period = (min(times, default=0), max(times, default=0))  # without a part there is no channel to read
     readings = {name: store.readings(number, *period, grounds.at) for name, number in names}
     for one in grounds.channels:
         if _entries(readings[one.metered.channel]) != one.entries:

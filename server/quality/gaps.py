@@ -180,9 +180,9 @@ class Watcher:
 
     def _gaps(self, rows: Sequence[Lying], brought: Mapping[Position, EntryHeader]) -> Iterator[Gap]:
         channels: dict[str, Mapping[int, Channel]] = {}
-        unlike = [row for row in rows if not self._follows(row)]  # few: most readings follow the last ones
-        before = last_before(self.bench.store, [(row.channel_id, row.first_interval_end_utc) for row in unlike])
-        for row in unlike:
+        strays = [row for row in rows if not self._goes_on(row)]  # few: most readings follow the last ones
+        before = last_before(self.bench.store, [(row.channel_id, row.first_interval_end_utc) for row in strays])
+        for row in strays:
             serial = brought[row.position].sender
             last = before[row.channel_id, row.first_interval_end_utc]
             if last is None or last + row.interval_s >= row.first_interval_end_utc:
@@ -193,8 +193,8 @@ class Watcher:
             if channel is not None:  # else it is an estimate or edit of our own: behind it no IED shows anything
                 yield Gap(channel, last, row.first_interval_end_utc - row.interval_s, serial)
 
-    def _follows(self, row: Lying) -> bool:
-        """Tell whether a row begins where its channel's readings ended, and note where they end now."""
+    def _goes_on(self, row: Lying) -> bool:
+        """Note where a channel's readings end now; tell whether the row began where they had ended."""
         before = self._last.get(row.channel_id)
         self._last[row.channel_id] = max(row.last_interval_end_utc, before or 0)
         self._last.move_to_end(row.channel_id)

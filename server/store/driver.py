@@ -86,7 +86,8 @@ def select_by(
 ) -> Sequence[tuple[Any, ...]]:
     """Run `query`, a ``?`` for each of `values`, and return its rows as the driver's own tuples.
 
-    SQLAlchemy's cursor and rows would cost three times the look-up; for a read only, in autocommit.
+    SQLAlchemy's cursor and rows would cost three times the look-up. For the reading connection, which is in autocommit:
+    what fails is asked once more, so a locked database is waited for twice.
     """
     text, driver = _marked(_mark(connection), query), connection.connection.driver_connection
     assert driver is not None, "a connection that was lost is made anew by asking for it"

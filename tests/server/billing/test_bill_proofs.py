@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from billing_office import APRIL, EDITED, ESTIMATED, HOUR, MARCH, MAY, flat
+from billing_office import APRIL, EDITED, ESTIMATED, HOUR, MARCH, MAY, PLAIN, flat
 from gridpost.server.commands import proof, verify
 from gridpost.server.commands.log_proofs import Source
 from gridpost.server.heads import Author, sign_head
@@ -80,6 +80,8 @@ def test_what_was_taken_back_when_a_contract_ended_proves(ready, proved):
     ready.month(APRIL, MAY)
     ready.bill()
     ready.bill(begins=APRIL, ends=MAY, name="C1-2026-04")
+    ready.add(flat(id="T2"))
+    ready.sign(replace(PLAIN, tariff="T2"))  # at another tariff by then, of the same price
     ready.do("contract-end", contract="C1", to_utc=MARCH + 240 * HOUR, reason="moved")
     ready.correct()
     ready.correct("C1-2026-04")
@@ -87,7 +89,8 @@ def test_what_was_taken_back_when_a_contract_ended_proves(ready, proved):
     for name, total in totals.items():
         verdict = proved(ready, name)
         assert (verdict.items, verdict.states["total"]) == ((), f"{total} EUR"), name
-    assert proved(ready, "C1-2026-03.2").states["intervals"] == "240 of 240, 0 estimated"
+    for name in ("C1-2026-03.r1", "C1-2026-03.2"):
+        assert proved(ready, name).states["intervals"] == "240 of 240, 0 estimated"
 
 
 def test_a_ratchet_and_a_yearly_minimum_prove_with_the_bills_before(office, proved):
@@ -235,3 +238,22 @@ def test_a_correction_bills_all_that_the_contract_leaves_and_no_more(name, ended
     is_right = "04" in name and ended == MARCH + 239 * HOUR
     wrong = [] if is_right else [("bill-changed", f"entry 0:{agreed.seq} period")]
     assert [(item.code, item.path) for item in items] == wrong
+
+
+def test_a_correction_stands_on_the_bill_itself(ready):
+    """A replacement that is shorter than the bill must not pass for it: then a shorter time would be all there is."""
+    ready.bill()
+    ready.do("contract-end", contract="C1", to_utc=MARCH + 240 * HOUR, reason="moved")
+    ready.correct()
+    ready.sign()
+    ready.correct()
+    at, entries = witnessed(ready, "C1-2026-03.3")
+    assert bill_check.check(at, entries)[1] == []
+    (row,) = entries[at].rows.documents
+    document = bill_document.decode(row.content)
+    for corrects in (document.grounds.corrects[2:], document.grounds.corrects[:2]):
+        grounds = replace(document.grounds, corrects=corrects)
+        content = bill_document.encode(replace(document, grounds=grounds))
+        rows = entries[at].rows._replace(documents=[row._replace(content=content)])
+        items = bill_check.check(at, {**entries, at: entries[at]._replace(rows=rows)})[1]
+        assert ("bill-changed", "bill grounds/corrects") in {(item.code, item.path) for item in items}

@@ -274,8 +274,9 @@ def test_a_contract_that_had_ended_before_a_billed_time_takes_all_of_the_bill_ba
     for name in outcome["documents"]:
         kept, new = making.again(ready.store, name)
         assert encode(kept) == encode(new)
-    ready.sign(replace(PLAIN, to_utc=APRIL + 10 * DAY))
-    assert ready.correct("C1-2026-04")["total"] == "36.00"
+    ready.add(flat("0.20", id="T2"))  # meanwhile at another tariff: 240 h x 1.5 x 0.20
+    ready.sign(replace(PLAIN, to_utc=APRIL + 10 * DAY, tariff="T2"))
+    assert ready.correct("C1-2026-04")["total"] == "72.00"
 
 
 def test_what_is_on_file_to_the_letter_is_not_filed_again(ready):
@@ -314,6 +315,14 @@ def test_nobody_buys_the_same_of_two_at_a_time(ready):
     ready.sign(replace(PLAIN, id="C3", kind="energy", to_utc=MARCH, from_utc=MARCH - DAY))
     ready.sign(replace(PLAIN, id="C4", kind="distribution", to_utc=MARCH, from_utc=MARCH - DAY))
     assert refused(ready.sign, replace(PLAIN, id="C5", to_utc=None, from_utc=MARCH - HOUR)).code == AlreadyExists.code
+    # The same channel by another of its names; and what is taken off is not bought.
+    (named,) = ready.store.channels(usage_point="UP1")
+    by_meter = replace(two, id="C6", channels=(Metered(f"{named.key.meter}/{named.key.reading_type}", "energy"),))
+    assert refused(ready.sign, by_meter).code == AlreadyExists.code
+    late = refused(ready.do, "contract-end", contract="C1", to_utc=MAY, reason="")
+    assert (late.code, "contract C2 of S2 sells both" in late.reason) == (AlreadyExists.code, True)
+    ready.do("contract-end", contract="C1", to_utc=APRIL - DAY, reason="a day earlier")
+    assert ready.sign(two)["filed"] is False
 
 
 def test_an_unreadable_tariff_leaves_the_one_on_file_in_force(ready):
