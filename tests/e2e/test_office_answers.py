@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from live_bus import now_utc_ms
+from live_office import SOAP_TYPE, fetch, given
 
 from gridpost import messages, testing
-from gridpost.controls import Role, State, Step, Wanted
+from gridpost.controls import Role, Wanted
 from gridpost.model import Channel, ChannelKey, Quality, ReadingType
 from gridpost.partners import Grant
 from gridpost.requests import (
@@ -215,9 +216,12 @@ def test_what_was_not_fetched_is_replaced_and_taken_back(world):
 
 def test_what_a_device_may_have_is_neither_replaced_nor_taken_back(world):
     mrid = next(one for one in shed(world, "fetched-1").texts("mRID") if one != SERIAL)
-    store = world.store()
-    assert store.step(Step(mrid, State.FETCHED, now_utc_ms(), SERIAL), {State.WAITING})
-    store.close()
+    device, control = world.devices["west"], None
+    while control is None or control.mrid != mrid:
+        after = 0 if control is None else control.counter
+        answered = world.bus.wire.request("POST", "/metering", fetch(device, after), SOAP_TYPE)
+        control = given(device, answered[1])
+        assert control is not None, "the one asked for is among what waits"
     assert cancel(world, "fetched-1").code == "control-moved"
     assert shed(world, "fetched-1", ChangeEndDeviceControls).code == "control-moved"
     assert look(world, "fetched-1").texts("state") == ["fetched"]
