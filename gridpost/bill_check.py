@@ -195,7 +195,10 @@ class _Checking:
         return not places
 
     def _contract(self, document: BillDocument, corrected: BillDocument | None) -> None:
-        """What is billed is what was agreed, of a correction: what the contract leaves of the time of the bill."""
+        """What is billed is what was agreed, of a correction: what the contract leaves of the time of the bill.
+
+        `_sensible` has seen that parts and channels are there, unless a correction leaves nothing.
+        """
         at, bill = document.grounds.contract, document.bill
         whole = bill if corrected is None else corrected.bill
         row = self._row(at, CONTRACT, bill.basis.contract)
@@ -203,16 +206,15 @@ class _Checking:
         if agreed is None:
             return
         channels = document.grounds.channels
-        nothing = document.kind != BILL and not document.grounds.parts
         sold = {(part.supplier, part.tariff) for part in document.grounds.parts}
         places = {one.key.usage_point for one in channels}
         wrong = {
             "id": agreed.id != bill.basis.contract,
             "status": not agreed.is_billed,
             "usage point": not places <= {agreed.usage_point},
-            "channels": tuple(one.metered for one in channels) != (() if nothing else agreed.channels),
+            "channels": bool(channels) and tuple(one.metered for one in channels) != agreed.channels,
             "meter": not all(one.metered.channel in contract.names_of(_enrolled(one, bill.zone)) for one in channels),
-            "tariff": sold != {(agreed.supplier, agreed.tariff)} and not nothing,
+            "tariff": not sold <= {(agreed.supplier, agreed.tariff)},
             "supplier": {supplier for supplier, _ in bill.tariffs} != {agreed.supplier},
             "zone": agreed.zone != bill.zone,
             "period": not agreed.from_utc <= bill.from_utc == whole.from_utc

@@ -17,7 +17,7 @@ from .canonical_json import Place, read, write
 from .codes import ReadingType
 from .errors import BillRefused, ConfigInvalid, Item
 from .model import Channel
-from .tariff import BOTH, KINDS
+from .tariff import KINDS, stand_side_by_side
 from .units import format_utc
 
 VERSION = 1
@@ -85,7 +85,7 @@ class Contract:
         at_one_place = self.usage_point == other.usage_point and self.is_billed and other.is_billed
         same = (self.supplier, self.id) == (other.supplier, other.id)
         overlap = self._begins_before_the_end_of(other) and other._begins_before_the_end_of(self)
-        return at_one_place and not same and overlap and (self.kind == other.kind or BOTH in (self.kind, other.kind))
+        return at_one_place and not same and overlap and not stand_side_by_side(self.kind, other.kind)
 
     def _begins_before_the_end_of(self, other: Contract) -> bool:
         return other.to_utc is None or self.from_utc < other.to_utc

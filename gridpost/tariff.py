@@ -214,3 +214,8 @@ class Tariff:
     def in_force(self, moment_utc: int) -> bool:
         """Tell whether it is valid at a moment."""
         return self.valid_from_utc <= moment_utc and (self.valid_to_utc is None or moment_utc < self.valid_to_utc)
+
+
+def stand_side_by_side(kind: str, other: str) -> bool:
+    """Tell whether one customer pays both at once: energy and its distribution (F65)."""
+    return {kind, other} == {"energy", "distribution"}

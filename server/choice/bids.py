@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gridpost.applications.comparison import Bid
 from gridpost.errors import FileInvalid, NotFound
-from gridpost.tariff import BOTH, Tariff
+from gridpost.tariff import BOTH, Tariff, stand_side_by_side
 
 from ..tariff_files import Unsaid, read_file
 
@@ -61,7 +61,7 @@ def offered(now: Bid, tariffs: Sequence[Tariff]) -> list[Bid]:
     """
     found = []
     for tariff in tariffs:
-        kept = [one for one in now.tariffs if BOTH not in (one.kind, tariff.kind) and one.kind != tariff.kind]
+        kept = [one for one in now.tariffs if stand_side_by_side(one.kind, tariff.kind)]
         whole = (tariff, *kept)
         covers = tariff.kind == BOTH or kept
         if covers and tariff not in now.tariffs and tariff.currency == now.tariffs[0].currency:

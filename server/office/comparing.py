@@ -22,7 +22,7 @@ from gridpost.partners import Partner
 from gridpost.ports import ZoneOf
 from gridpost.requests import Query
 from gridpost.supply import Compared, GetTariffComparison, Offer
-from gridpost.tariff import Tariff
+from gridpost.tariff import Tariff, stand_side_by_side
 
 from ..billing import filed
 from ..store import SqlStore
@@ -118,7 +118,7 @@ class ComparisonDesk:
             if found is None or found.value.currency != currency:
                 continue
             tariff = found.value
-            beside = tuple(own for own in present.tariffs if {own.kind, tariff.kind} == {"energy", "distribution"})
+            beside = tuple(own for own in present.tariffs if stand_side_by_side(own.kind, tariff.kind))
             tariffs = (tariff, *beside)
             if set(tariffs) != set(present.tariffs):
                 yield Bid(Offer(tuple((own.supplier, own.id) for own in tariffs)).name, tariffs)

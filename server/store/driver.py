@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, Table, literal_column, select, text
+
+T = TypeVar("T")
 
 _KEYS = 256
 _MARKS = {"qmark": "?", "format": "%s", "pyformat": "%s"}
@@ -35,11 +37,9 @@ def select_keyed(connection: Connection, query: str, keys: Sequence[tuple[int, .
     table for each, and would else walk it where the rows are asked for in the order of its key.
     """
     for start in range(0, len(keys), _KEYS):
-        some = list(keys[start : start + _KEYS])
+        some = keys[start : start + _KEYS]
         columns = ", ".join(f"k{number}" for number in range(len(some[0])))
-        size = 1 << (len(some) - 1).bit_length()  # few distinct texts, so that each is prepared once
-        some += [(-1,) * len(some[0])] * (size - len(some))
-        yield from select_joined(connection, columns, query, some)
+        yield from select_joined(connection, columns, query, padded(some, (-1,) * len(some[0])))
 
 
 def select_wanted(
@@ -49,21 +49,19 @@ def select_wanted(
 
     Rows are the driver's own tuples: SQLAlchemy's would cost as much again as reading them.
     """
-    size = 1 << (len(keys) - 1).bit_length()  # few distinct texts, so that each is prepared once
-    mark = _mark(connection)
-    text = _wanted_text(mark, "k0", size) + _marked(mark, query)
-    cursor: Any = connection.exec_driver_sql(text, (*keys, *(-1,) * (size - len(keys)), *values)).cursor
-    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    some, mark = padded(keys, -1), _mark(connection)
+    return _tuples(connection, _wanted_text(mark, "k0", len(some)) + _marked(mark, query), (*some, *values))
 
 
 def select_in(connection: Connection, query: str, keys: Sequence[str]) -> Sequence[tuple[Any, ...]]:
     """Run `query`, whose ``%s`` stands for a list of `keys`, at least one; rows are the driver's own tuples."""
-    size = 1 << (len(keys) - 1).bit_length()  # few distinct texts, so that each is prepared once
-    text = _marked(_mark(connection), query % ", ".join("?" * size))
-    cursor: Any = connection.exec_driver_sql(text, (*keys, *(keys[-1],) * (size - len(keys)))).cursor
-    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+    some = padded(keys, keys[-1])
+    return _tuples(connection, _marked(_mark(connection), query % ", ".join("?" * len(some))), tuple(some))
+
+
+def padded(keys: Sequence[T], filler: T) -> list[T]:
+    """Return `keys`, at least one, filled up to a power of two: few distinct texts, so that each is prepared once."""
+    return [*keys, *[filler] * ((1 << (len(keys) - 1).bit_length()) - len(keys))]
 
 
 def changed_rows(connection: Connection, statement: str, values: tuple[str | bytes | int, ...]) -> int:
@@ -96,7 +94,13 @@ def select_by(
         return rows
     except connection.dialect.loaded_dbapi.Error:
         # Asked once more the long way, which can tell that a connection is lost, and raises what callers expect.
-        return [tuple(row) for row in connection.exec_driver_sql(text, values)]
+        return _tuples(connection, text, values)
+
+
+def _tuples(connection: Connection, text: str, values: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+    cursor: Any = connection.exec_driver_sql(text, values).cursor
+    rows: Sequence[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,7 @@ from gridpost.model import Entry, Register, Rows
 from gridpost.ports import StoredReceipt
 from gridpost.versions import DAY_S, JudgedRegister, Run
 
-from .driver import select_in, select_joined
+from .driver import padded, select_in, select_joined
 from .tables import entry, log_node
 
 _MAX_WANTED = 256
@@ -127,6 +127,4 @@ def _rows(connection: Connection, query: str, wanted: Wanted) -> Iterator[Any]:
     pairs = sorted(wanted.items())
     for start in range(0, len(pairs), _MAX_WANTED):
         chunk = [(key[0], key[1] * DAY_S, *ends) for key, ends in pairs[start : start + _MAX_WANTED]]
-        size = 1 << (len(chunk) - 1).bit_length()  # few distinct texts, so that each is prepared once
-        chunk += [_NOTHING] * (size - len(chunk))
-        yield from select_joined(connection, "channel_id, day_start, low, high", query, chunk)
+        yield from select_joined(connection, "channel_id, day_start, low, high", query, padded(chunk, _NOTHING))

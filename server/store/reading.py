@@ -305,8 +305,8 @@ def _conditions(row: _Certificate) -> Conditions | None:
 
 def channel_of(row: Row[Any]) -> Channel:
     """Return a row of the channel table as a value."""
-    key = ChannelKey(row.usage_point, row.meter, row.stream, row.reading_type)
-    return Channel(key, row.unit, row.interval_s, row.zone, row.valid_from_utc, row.valid_to_utc, row.id)
+    named = row.usage_point, row.meter, row.stream, row.reading_type
+    return _channel(*named, row.unit, row.interval_s, row.zone, row.valid_from_utc, row.valid_to_utc, row.id)
 
 
 def _channel(usage_point: str, meter: str, stream: str, reading_type: str, *rest: Any) -> Channel:

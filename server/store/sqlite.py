@@ -22,7 +22,7 @@ from sqlalchemy.pool import QueuePool
 from gridpost.errors import NotFound, StoreUnavailable
 
 from . import copying
-from .driver import insert_rows
+from .driver import insert_rows, select_by
 from .engine import Place, Progress, Summary, Verdict, judge_ours
 
 BUSY_TIMEOUT_S = 5
@@ -63,12 +63,8 @@ class SqliteDialect:
 
     def change_mark(self, connection: Connection) -> int | None:
         """See `Dialect`."""
-        driver: Any = connection.connection.driver_connection
-        try:
-            mark: int = driver.execute(_DATA_VERSION).fetchone()[0]
-        except sqlite3.Error as problem:  # as SQLAlchemy tells of its own statements, so that one rule judges both
-            raise DBAPIError(_DATA_VERSION, None, problem) from problem
-        return mark
+        ((mark,),) = select_by(connection, _DATA_VERSION)
+        return int(mark)
 
     def verdict(self, problem: BaseException) -> Verdict:
         """See `Dialect`; it serialises its writers, so none is ever beaten to a row."""
